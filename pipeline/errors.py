@@ -1,7 +1,7 @@
 """Everything that can go wrong, by what should happen next.
 
-TalkfarmError
-├── SetupError        exit code 2, nothing started; lists every problem found
+SetupError            exit code 2, nothing started; lists every problem found
+TalkfarmError         a clip, or a part of it, could not be made
 ├── InputError        the clip is `rejected`: its input is at fault, no retry helps
 │   ├── PictureError      unreadable, too large, truncated beyond use
 │   ├── AudioError        unreadable, empty, too short
