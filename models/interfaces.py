@@ -119,10 +119,12 @@ class Portrait:
         image: sRGB, uint8, shape (H, W, 3).
         view: (x, y, width, height) in pixels of `image`, even sizes: what the frames show. The rest of the
             image is a margin that a moving head may pull into view.
+        matte: how far each pixel belongs to the person, float32 in [0, 1], shape (H, W).
     """
 
     image: np.ndarray
     view: tuple[int, int, int, int]
+    matte: np.ndarray
 
 
 class FaceSpace(Protocol):
