@@ -1,0 +1,269 @@
+"""What a job is asked to do: one validated, frozen object.
+
+Load order: defaults < `config=file.yaml` < `key=value` from the command line (< a manifest row's own controls).
+Every field has a description, which is what `--help` prints, and a default that suits a laptop.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from yaml import YAMLError
+
+from models.controls import Controls
+from pipeline.errors import InputError, SetupError, TransientError
+from pipeline.problems import allowed, explain, iterate_fields
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MotionConfig(_Section):
+    """Speech to coefficients."""
+
+    system: str = Field(default="envelope", description="the motion system")
+
+    @field_validator("system")
+    @classmethod
+    def _known_system(cls, name: str) -> str:
+        from models import registry
+
+        return _one_of(name, list(registry.MOTION_SYSTEMS))
+
+
+class FaceConfig(_Section):
+    """Finding the face in a portrait."""
+
+    backend: Literal["mediapipe", "face_alignment"] = Field(
+        default="mediapipe", description="what finds faces and landmarks"
+    )
+    weights: str | None = Field(default=None, description="folder with the weights of the face_alignment backend")
+    min_size_px: float = Field(
+        default=16.0, ge=4, description="smallest distance between the outer eye corners, pixels"
+    )
+
+
+class LimitsConfig(_Section):
+    """What an input may ask of us."""
+
+    max_pixels: int = Field(
+        default=50_000_000,
+        ge=65_536,
+        description="largest picture to decode, pixels; larger JPEGs are decoded at a reduced "
+        "scale, other larger pictures are rejected",
+    )
+    max_audio_hours: float = Field(default=4.0, gt=0, description="longest speech of a clip, hours; longer is rejected")
+
+
+class EncodeConfig(_Section):
+    """H.264 and AAC."""
+
+    crf: int = Field(default=18, ge=0, le=51, description="constant quality of H.264: lower is better and larger")
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = Field(
+        default="veryfast", description="speed of H.264 against file size"
+    )
+    audio_kbps: int = Field(default=128, ge=16, le=512, description="AAC bit rate, kbit/s")
+
+
+class FlowConfig(_Section):
+    """How the work is spread over processes and machines."""
+
+    render_actors: int = Field(default=0, ge=0, description="render workers; 0: as many as the cluster has room for")
+    motion_actors: int = Field(default=0, ge=0, description="motion workers; 0: sized to the cluster")
+    prep_cpus: float = Field(default=1.0, gt=0, description="CPUs reserved for one preparation task")
+    gpus_per_render_actor: float = Field(
+        default=0.0, ge=0, le=1, description="share of a GPU per render worker; 0: CPU"
+    )
+    max_row_mb: float = Field(
+        default=8.0,
+        gt=0,
+        description="largest video carried between workers in memory, MB; a larger one goes to storage first",
+    )
+    rows_per_tar: int = Field(default=100, ge=1, description="clips per tar, layout=tar")
+    progress_every_s: float = Field(default=10.0, gt=0, description="seconds between progress lines")
+
+
+class CacheConfig(_Section):
+    """Where a machine keeps fetched inputs and intermediate results, by content."""
+
+    dir: str = Field(default="~/.cache/talkfarm", description="folder on each machine")
+    max_gb: float = Field(default=20.0, gt=0, description="size above which the least recently used files go, GB")
+
+    @property
+    def folder(self) -> Path:
+        """The folder on the machine that asks."""
+        return Path(self.dir).expanduser()
+
+
+class StorageConfig(_Section):
+    """Object storage. Endpoint and credentials are usually in AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ..."""
+
+    options: dict[str, Any] = Field(
+        default={},
+        description="options of the fsspec file system of remote URIs, such as "
+        "storage.options.anon=true; not kept in the record of a run",
+    )
+    retries: int = Field(
+        default=5, ge=0, le=20, description="retries of a storage call that timed out, was reset or refused"
+    )
+
+
+class RenderConfig(_Section):
+    """A whole job."""
+
+    manifest: str | None = Field(default=None, description="jsonl, csv or parquet file, one clip per row")
+    portrait: str | None = Field(default=None, description="picture or video, for a single clip instead of a manifest")
+    audio: str | None = Field(default=None, description="speech, for a single clip instead of a manifest")
+    out: str = Field(default="out", description="output folder; for a single clip also the name of an .mp4 file")
+    layout: Literal["files", "tar"] = Field(
+        default="files", description="files: one mp4 per clip; tar: WebDataset shards"
+    )
+    controls: Controls = Controls()
+    motion: MotionConfig = MotionConfig()
+    renderer: str = Field(default="mesh", description="the renderer")
+    pack: Literal["open"] = Field(default="open", description="the set of weights")
+    face: FaceConfig = FaceConfig()
+    limits: LimitsConfig = LimitsConfig()
+    encode: EncodeConfig = EncodeConfig()
+    max_part_seconds: Annotated[float, Field(ge=1)] = Field(
+        default=60.0, description="longer clips are rendered in parts of this length, then joined, seconds"
+    )
+    flow: FlowConfig = FlowConfig()
+    cache: CacheConfig = CacheConfig()
+    storage: StorageConfig = StorageConfig()
+
+    @field_validator("renderer")
+    @classmethod
+    def _known_renderer(cls, name: str) -> str:
+        from models import registry
+
+        return _one_of(name, list(registry.RENDERERS))
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RenderConfig":
+        if self.manifest and (self.portrait or self.audio):
+            raise ValueError("'manifest' and 'portrait' + 'audio' exclude each other: give one of them")
+        if not self.manifest and not (self.portrait and self.audio):
+            missing = [f"'{name}'" for name in ("portrait", "audio") if not getattr(self, name)]
+            if len(missing) == 1:
+                raise ValueError(f"{missing[0]} is missing: a single clip needs portrait=... and audio=...")
+            raise ValueError("nothing to do: give manifest=FILE, or portrait=FILE audio=FILE for a single clip")
+        return self
+
+    @model_validator(mode="after")
+    def _one_space(self) -> "RenderConfig":
+        from models import registry
+
+        system, renderer = registry.MOTION_SYSTEMS[self.motion.system], registry.RENDERERS[self.renderer]
+        if system.space != renderer.space:
+            able = [name for name, entry in registry.RENDERERS.items() if entry.space == system.space]
+            raise ValueError(
+                f"motion.system '{self.motion.system}' speaks the coefficient space '{system.space}', renderer "
+                f"'{self.renderer}' understands '{renderer.space}': numbers of one mean nothing in the other; "
+                + (f"renderers of '{system.space}': {', '.join(able)}" if able else f"no renderer of '{system.space}'")
+            )
+        return self
+
+
+def load_config(arguments: list[str]) -> RenderConfig:
+    """The configuration that command-line words such as `manifest=m.jsonl encode.crf=20 config=night.yaml` ask for.
+
+    Values of text settings are taken as they stand; others are read as YAML (`controls.pose.yaw=[0,10,0]`).
+
+    Raises:
+        SetupError: with every problem found.
+    """
+    problems: list[str] = []
+    files: list[dict] = []
+    asked = OmegaConf.create()
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            problems.append(f"'{word}' is not of the form key=value")
+        elif key == "config":
+            files.append(_read_file(value, problems))
+        else:
+            _set(asked, key.strip(), value, problems)
+    merged = _merge([*files, asked], problems)
+    config = None
+    try:
+        config = RenderConfig.model_validate(merged)
+    except ValidationError as error:
+        problems += explain(error, RenderConfig, merged)
+    if config is None or problems:
+        raise SetupError(problems)
+    return config
+
+
+def describe() -> str:
+    """Every setting with its default and meaning, for `--help`."""
+    lines = []
+    for key, field in iterate_fields(RenderConfig):
+        default = "" if field.default is None else _as_word(field.default)
+        lines.append(f"{key}={default}\n    {field.description} ({allowed(field.annotation, field.metadata)})")
+    return "\n".join(lines)
+
+
+def dump_config(config: RenderConfig) -> str:
+    """YAML that `config=` reads back; storage options are left out, as they may hold secrets."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json", exclude={"storage": {"options"}})))
+
+
+TEXT_SETTINGS = {
+    key for key, field in iterate_fields(RenderConfig) if field.annotation is str or field.annotation == (str | None)
+}
+
+
+def _set(asked: Any, key: str, value: str, problems: list[str]) -> None:
+    try:
+        if key in TEXT_SETTINGS:
+            # not YAML: a file may be called 'a: b #1.png' or '007'
+            OmegaConf.update(asked, key, value or None)
+        else:
+            asked.merge_with_dotlist([f"{key}={value}"])
+    except YAMLError as error:
+        problems.append(f"'{key}={value}': the value is not YAML: {_first_line(error)}")
+    except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
+        problems.append(f"'{key}={value}' can't be used: {_first_line(error)}")
+
+
+def _read_file(uri: str, problems: list[str]) -> dict:
+    from pipeline import storage
+
+    try:
+        content = OmegaConf.to_container(OmegaConf.create(storage.read_bytes(uri).decode("utf-8-sig")))
+    except (InputError, TransientError) as error:
+        problems.append(f"config={uri}: {error}")
+    except Exception as error:  # YAML's, OmegaConf's and the decoder's errors have no common base
+        problems.append(f"config={uri} is not YAML: {_first_line(error)}")
+    else:
+        if isinstance(content, dict):
+            return content
+        problems.append(f"config={uri} is not a list of key: value lines")
+    return {}
+
+
+def _merge(layers: list[Any], problems: list[str]) -> dict:
+    try:
+        merged = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)
+    except OmegaConfBaseException as error:
+        problems.append(f"settings can't be combined: {_first_line(error)}")
+        return {}
+    return merged if isinstance(merged, dict) else {}
+
+
+def _one_of(name: str, known: list[str]) -> str:
+    if name not in known:
+        raise ValueError(f"is '{name}', but must be {' or '.join(repr(choice) for choice in known)}")
+    return name
+
+
+def _as_word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
