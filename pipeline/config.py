@@ -12,9 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
+from models import registry
 from models.controls import Controls
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.problems import allowed, explain, iterate_fields
+from pipeline.retrying import first_line
 
 
 class _Section(BaseModel):
@@ -24,13 +26,11 @@ class _Section(BaseModel):
 class MotionConfig(_Section):
     """Speech to coefficients."""
 
-    system: str = Field(default="envelope", description="the motion system")
+    system: str = Field(default="envelope", description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
 
     @field_validator("system")
     @classmethod
     def _known_system(cls, name: str) -> str:
-        from models import registry
-
         return _one_of(name, list(registry.MOTION_SYSTEMS))
 
 
@@ -50,10 +50,10 @@ class LimitsConfig(_Section):
     """What an input may ask of us."""
 
     max_pixels: int = Field(
-        default=50_000_000,
+        default=24_000_000,
         ge=65_536,
-        description="largest picture to decode, pixels; larger JPEGs are decoded at a reduced "
-        "scale, other larger pictures are rejected",
+        description="most pixels kept of a picture: larger JPEGs are decoded at a reduced scale, other formats are "
+        "reduced up to four times as many pixels and rejected beyond",
     )
     max_audio_hours: float = Field(default=4.0, gt=0, description="longest speech of a clip, hours; longer is rejected")
 
@@ -123,7 +123,7 @@ class RenderConfig(_Section):
     )
     controls: Controls = Controls()
     motion: MotionConfig = MotionConfig()
-    renderer: str = Field(default="mesh", description="the renderer")
+    renderer: str = Field(default="mesh", description=f"the renderer: {', '.join(registry.RENDERERS)}")
     pack: Literal["open"] = Field(default="open", description="the set of weights")
     face: FaceConfig = FaceConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -138,8 +138,6 @@ class RenderConfig(_Section):
     @field_validator("renderer")
     @classmethod
     def _known_renderer(cls, name: str) -> str:
-        from models import registry
-
         return _one_of(name, list(registry.RENDERERS))
 
     @model_validator(mode="after")
@@ -155,8 +153,6 @@ class RenderConfig(_Section):
 
     @model_validator(mode="after")
     def _one_space(self) -> "RenderConfig":
-        from models import registry
-
         system, renderer = registry.MOTION_SYSTEMS[self.motion.system], registry.RENDERERS[self.renderer]
         if system.space != renderer.space:
             able = [name for name, entry in registry.RENDERERS.items() if entry.space == system.space]
@@ -225,9 +221,9 @@ def _set(asked: Any, key: str, value: str, problems: list[str]) -> None:
         else:
             asked.merge_with_dotlist([f"{key}={value}"])
     except YAMLError as error:
-        problems.append(f"'{key}={value}': the value is not YAML: {_first_line(error)}")
+        problems.append(f"'{key}={value}': the value is not YAML: {first_line(error)}")
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
-        problems.append(f"'{key}={value}' can't be used: {_first_line(error)}")
+        problems.append(f"'{key}={value}' can't be used: {first_line(error)}")
 
 
 def _read_file(uri: str, problems: list[str]) -> dict:
@@ -238,7 +234,7 @@ def _read_file(uri: str, problems: list[str]) -> dict:
     except (InputError, TransientError) as error:
         problems.append(f"config={uri}: {error}")
     except Exception as error:  # YAML's, OmegaConf's and the decoder's errors have no common base
-        problems.append(f"config={uri} is not YAML: {_first_line(error)}")
+        problems.append(f"config={uri} is not YAML: {first_line(error)}")
     else:
         if isinstance(content, dict):
             return content
@@ -250,7 +246,7 @@ def _merge(layers: list[Any], problems: list[str]) -> dict:
     try:
         merged = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)
     except OmegaConfBaseException as error:
-        problems.append(f"settings can't be combined: {_first_line(error)}")
+        problems.append(f"settings can't be combined: {first_line(error)}")
         return {}
     return merged if isinstance(merged, dict) else {}
 
@@ -263,7 +259,3 @@ def _one_of(name: str, known: list[str]) -> str:
 
 def _as_word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -3,6 +3,7 @@
 SetupError            exit code 2, nothing started; lists every problem found
 TalkfarmError         a clip, or a part of it, could not be made
 ├── InputError        the clip is `rejected`: its input is at fault, no retry helps
+│   ├── MissingError      no such file, object or bucket
 │   ├── PictureError      unreadable, too large, truncated beyond use
 │   ├── AudioError        unreadable, empty, too short
 │   ├── VideoError        no video stream, no frame
@@ -47,6 +48,10 @@ class SetupError(Exception):
 
 class InputError(TalkfarmError):
     """The clip's own input is at fault."""
+
+
+class MissingError(InputError):
+    """There is no such file, object or bucket."""
 
 
 class PictureError(InputError):
