@@ -75,8 +75,7 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-        self._log.close()
+        self.close()
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """What the process writes, in pieces of `size` bytes; the last one may be shorter."""
@@ -92,15 +91,12 @@ class Process:
             return False
         return self._process.wait() == 0
 
-    def kill(self) -> None:
-        """End the process at once; does nothing if it has ended."""
+    def close(self) -> None:
+        """End the process if it still runs, reap it and forget its messages."""
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait()
-        try:
-            self.pipe.close()
-        except BrokenPipeError:
-            return
+        self.finish()
+        self._log.close()
 
     def said(self) -> str:
         """The tail of its messages so far."""
