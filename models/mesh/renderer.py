@@ -1,0 +1,102 @@
+"""The embedded renderer: moves a photo by a mesh, needs no weights.
+
+A frame is the photo's person warped by the posed mesh over a filled background, with eyes and mouth drawn on top.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.facespace import topology as topo
+from models.facespace.open import OpenSpace
+from models.interfaces import FaceFit, Motion, Portrait
+from models.mesh import eyes, mouth, warp
+from models.mesh.geometry import Head, Posed
+from models.mesh.matte import Layers, separate
+from models.mesh.patches import Patch, composite
+from models.mesh.surround import RAYS
+
+BATCH = 8  # frames handed out at once
+
+
+@dataclass(frozen=True)
+class PreparedHead:
+    """All of a portrait that doesn't change from frame to frame."""
+
+    head: Head
+    texture: np.ndarray
+    layers: Layers
+    view: tuple[int, int, int, int]
+    mouth: mouth.MouthAssets
+    eyes: eyes.EyesAssets
+
+    def patches(self, posed: Posed) -> list[Patch]:
+        """Eyes and mouth of one frame, in painting order, placed in pixels of the image."""
+        inside = mouth.patch(self.mouth, posed)
+        return [*eyes.patches(self.eyes, posed), *([] if inside is None else [inside])]
+
+
+class MeshRenderer:
+    """Renderer (see `models.interfaces`) of the open space.
+
+    Args:
+        device: "cpu" for the compiled path, anything else ("cuda", "cuda:1") for batched torch on that device.
+    """
+
+    space = "open"
+
+    def __init__(self, device: str = "cpu"):
+        self._face_space = OpenSpace.load()
+        self._device = device
+
+    def prepare(self, portrait: Portrait, face: FaceFit) -> PreparedHead:
+        """Everything that depends on the picture only."""
+        head = Head.build(portrait, face, self._face_space)
+        mouth_assets = mouth.prepare(head)
+        layers = separate(
+            mouth_assets.texture, portrait.matte, head.source.xy[topo.VERTICES : topo.VERTICES + RAYS], head.eye_distance_px
+        )
+        return PreparedHead(head, mouth_assets.texture, layers, portrait.view, mouth_assets, eyes.prepare(head))
+
+    def frames(self, prepared: PreparedHead, motion: Motion, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Frames [start, stop) in batches: uint8, shape (n, view height, view width, 3)."""
+        near = prepared.head.limit(motion[slice(start, stop)])
+        draw = _Canvas(prepared)
+        for first in range(0, len(near), BATCH):
+            some = near[slice(first, first + BATCH)]
+            posed = [prepared.head.pose(*frame) for frame in zip(some.expression, some.pose, some.gaze)]
+            yield draw.batch(posed)
+
+
+class _Canvas:
+    """Buffers of the compiled path, reused from frame to frame."""
+
+    def __init__(self, prepared: PreparedHead):
+        _, _, width, height = prepared.view
+        self._prepared = prepared
+        self._field = np.zeros((height, width, 2), np.float32)
+        self._zbuffer = np.zeros((height, width), np.float32)
+
+    def batch(self, posed: list[Posed]) -> np.ndarray:
+        """Draw frames: uint8, shape (n, h, w, 3)."""
+        frames = np.empty((len(posed), *self._zbuffer.shape, 3), np.uint8)
+        for frame, mesh in zip(frames, posed):
+            self._draw(frame, mesh)
+        return frames
+
+    def _draw(self, frame: np.ndarray, posed: Posed) -> None:
+        made = self._prepared
+        left, top, width, _ = made.view
+        source, layers = made.head.source, made.layers
+        warp.rasterise(
+            posed.xy, posed.depth, source.xy, made.head.triangles, made.head.bias, left, top,
+            self._field, self._zbuffer,
+        )  # fmt: skip
+        fade = np.float32(max(1.0, warp.REMNANT_FADE_PX * width / 512))
+        warp.composite(
+            self._field, self._zbuffer, left, top, made.texture,
+            layers.person, layers.background, layers.remnant, fade, frame,
+        )  # fmt: skip
+        for patch in made.patches(posed):
+            composite(frame, patch, (left, top))

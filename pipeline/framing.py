@@ -1,0 +1,202 @@
+"""What part of a picture a clip shows, at which size, and how frames get back into the picture.
+
+Knows nothing of renderers: it hands out a portrait at the size that frames shall have, and finishes frames of the
+portrait's view. Pixels: pixel i covers [i, i + 1), boxes are (x0, y0, x1, y1) and may be fractional.
+
+    crop    a square around head and shoulders, `size` pixels
+    resize  the whole picture, its longer side `size` pixels
+    full    the whole picture at its own resolution; only a box around the head is rendered and pasted back
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from models.facespace.topology import OVAL
+from models.interfaces import FaceFit, Portrait
+
+Mode = Literal["crop", "resize", "full"]
+Box = tuple[float, float, float, float]
+
+SIDE = 2.1  # of a crop, in lengths of the face's outline
+LIFT = 0.063  # of the crop's centre above the face's, in lengths of the outline: shoulders matter less than hair
+MARGIN = 0.2  # of the crop's side: picture beyond the view that a moving head may pull in
+LONGEST_FULL = 1920  # pixels, longer side of a clip in mode full
+REACH = 2.75  # how far around the outline a head's motion is felt, in distances of the outer eye corners
+FEATHER = 12  # pixels over which a pasted box blends into the picture
+
+
+@dataclass(frozen=True)
+class Framing:
+    """One way to show one picture.
+
+    Args:
+        mode: see above.
+        box: part of the picture that the portrait's image shows, pixels of the picture.
+        scale: pixels of the portrait per pixel of the picture.
+        image_size: width, height of the portrait's image.
+        view: x, y, width, height in the portrait's image: what the renderer's frames show; even sizes.
+        size: width, height of finished frames; even.
+    """
+
+    mode: Mode
+    box: Box
+    scale: float
+    image_size: tuple[int, int]
+    view: tuple[int, int, int, int]
+    size: tuple[int, int]
+
+    def portrait(self, image: np.ndarray, matte: np.ndarray) -> Portrait:
+        """The portrait for the renderer.
+
+        Args:
+            image: the whole picture, uint8, shape (H, W, 3).
+            matte: of the whole picture, float32 in [0, 1], shape (H, W).
+        """
+        shown = resample(image, self.box, self.image_size)
+        return Portrait(shown, self.view, np.clip(resample(matte, self.box, self.image_size), 0, 1))
+
+    def move(self, face: FaceFit) -> FaceFit:
+        """The face in the portrait's pixels."""
+        return face.moved(self.scale, self.box[:2])
+
+    def backdrop(self, image: np.ndarray) -> np.ndarray | None:
+        """What finished frames show around the view, uint8, shape (height, width, 3); None if the view is all."""
+        if self.mode != "full":
+            return None
+        width, height = self.size
+        return resample(image, (0.0, 0.0, width / self.scale, height / self.scale), self.size)
+
+    def finish(self, frames: np.ndarray, backdrop: np.ndarray | None) -> np.ndarray:
+        """Frames as they go into the video.
+
+        Args:
+            frames: of the view, uint8, shape (n, h, w, 3); another size than the view's is scaled to it.
+            backdrop: from `backdrop`.
+        Returns:
+            uint8, shape (n, height, width, 3).
+        """
+        _, _, width, height = self.view
+        if frames.shape[1:3] != (height, width):
+            frames = np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_CUBIC) for f in frames])
+        if backdrop is None:
+            return frames
+        x, y = round(self.box[0] * self.scale), round(self.box[1] * self.scale)
+        finished = np.repeat(backdrop[None], len(frames), 0)
+        target = finished[:, y : y + height, x : x + width]
+        share = self._feather(x, y)
+        inner = share == 255
+        for below, frame in zip(target, frames):
+            mixed = cv2.convertScaleAbs(below * (1 - share / 255.0) + frame * (share / 255.0)) if not inner.all() else frame
+            np.copyto(below, np.where(inner, frame, mixed))
+        return finished
+
+    def _feather(self, x: int, y: int) -> np.ndarray:
+        """Opacity 0..255 of the pasted box, shape (h, w, 1): soft at edges that lie inside the picture."""
+        _, _, width, height = self.view
+        across, down = np.full(width, np.inf), np.full(height, np.inf)
+        if x > 0:
+            across = np.minimum(across, np.arange(width))
+        if x + width < self.size[0]:
+            across = np.minimum(across, np.arange(width)[::-1])
+        if y > 0:
+            down = np.minimum(down, np.arange(height))
+        if y + height < self.size[1]:
+            down = np.minimum(down, np.arange(height)[::-1])
+        distance = np.minimum(across[None, :], down[:, None])
+        return np.round(255 * np.clip(distance / FEATHER, 0, 1))[..., None]
+
+
+def plan(shape: tuple[int, int], face: FaceFit, mode: Mode, size: int) -> Framing:
+    """Choose the framing of one face in one picture.
+
+    Args:
+        shape: height, width of the picture.
+        face: in pixels of the picture.
+        mode: "crop", "resize" or "full".
+        size: longer side of the frames in pixels, modes crop and resize.
+    Raises:
+        ValueError: if the mode is unknown.
+    """
+    if mode == "crop":
+        return _plan_crop(shape, face, size)
+    if mode == "resize":
+        return _plan_whole(shape, "resize", size / max(shape))
+    if mode == "full":
+        return _plan_full(shape, face)
+    raise ValueError(f"framing {mode!r} is unknown; use crop, resize or full")
+
+
+def _plan_crop(shape: tuple[int, int], face: FaceFit, size: int) -> Framing:
+    height, width = shape
+    outline = face.landmarks[list(OVAL), :2]
+    low, high = outline.min(0), outline.max(0)
+    length = float((high - low).max())
+    side = min(SIDE * length, width, height)
+    centre = (low + high) / 2 - [0, LIFT * length]
+    x0 = float(np.clip(centre[0] - side / 2, 0, width - side))
+    y0 = float(np.clip(centre[1] - side / 2, 0, height - side))
+    scale = size / side
+
+    def margin(room: float) -> int:
+        """Whole portrait pixels of margin where the picture goes on for `room` picture pixels."""
+        return int(min(MARGIN * size, room * scale))
+
+    left, top = margin(x0), margin(y0)
+    right, bottom = margin(width - x0 - side), margin(height - y0 - side)
+    box = (x0 - left / scale, y0 - top / scale, x0 + side + right / scale, y0 + side + bottom / scale)
+    return Framing(
+        "crop", box, scale, (left + size + right, top + size + bottom), (left, top, size, size), (size, size)
+    )
+
+
+def _plan_whole(shape: tuple[int, int], mode: Mode, scale: float) -> Framing:
+    """The whole picture, less the fraction of a pixel row that even sizes cost."""
+    height, width = shape
+    columns, rows = (max(2, int(round(n * scale, 6)) // 2 * 2) for n in (width, height))
+    return Framing(
+        mode, (0.0, 0.0, columns / scale, rows / scale), scale, (columns, rows), (0, 0, columns, rows), (columns, rows)
+    )
+
+
+def _plan_full(shape: tuple[int, int], face: FaceFit) -> Framing:
+    scale = min(1.0, LONGEST_FULL / max(shape))
+    whole = _plan_whole(shape, "full", scale)
+    width, height = whole.size
+    outline = face.landmarks[list(OVAL), :2] * scale
+    reach = REACH * face.scale_px * scale * float(np.exp(-face.pose[5]))
+    x0, y0 = (max(0, int(v - reach)) for v in outline.min(0))
+    x1, y1 = (min(n, int(v + reach) + 1) for v, n in zip(outline.max(0), (width, height)))
+    # even sizes: grow towards the side where there is room
+    x0, x1 = _even(x0, x1, width)
+    y0, y1 = _even(y0, y1, height)
+    box = (x0 / scale, y0 / scale, x1 / scale, y1 / scale)
+    return Framing("full", box, scale, (x1 - x0, y1 - y0), (0, 0, x1 - x0, y1 - y0), whole.size)
+
+
+def _even(start: int, stop: int, limit: int) -> tuple[int, int]:
+    """An even stretch of [0, limit), limit even, that contains [start, stop)."""
+    if (stop - start) % 2 == 0:
+        return start, stop
+    return (start, stop + 1) if stop < limit else (start - 1, stop)
+
+
+def resample(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Part of a picture at another size, by a windowed sinc whose support grows when the picture shrinks.
+
+    Args:
+        image: uint8 (H, W, 3) or float32 (H, W).
+        box: inside the picture; fractions of a pixel count.
+        size: width, height.
+    """
+    x0, y0, x1, y1 = (round(v) for v in box)
+    if np.allclose(box, (x0, y0, x1, y1), atol=1e-6) and (x1 - x0, y1 - y0) == tuple(size):
+        return np.ascontiguousarray(image[y0:y1, x0:x1])
+    height, width = image.shape[:2]
+    box = (max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3]))
+    mode = "F" if image.dtype == np.float32 else None
+    picture = Image.fromarray(image, mode) if mode else Image.fromarray(image)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS, box=box)).copy()
