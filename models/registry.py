@@ -9,6 +9,8 @@ from typing import Any
 
 from models.interfaces import MotionSystem, Renderer
 
+REVISION = 1  # raise it when a change in models/ changes frames: finished clips of older revisions are made again
+
 
 @dataclass(frozen=True)
 class Entry:

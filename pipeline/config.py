@@ -246,8 +246,7 @@ def _merge(layers: list[Any], problems: list[str]) -> dict:
     try:
         merged = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)
     except OmegaConfBaseException as error:
-        problems.append(f"settings can't be combined: {first_line(error)}")
-        return {}
+        raise SetupError([*problems, f"settings can't be combined: {first_line(error)}"]) from error
     return merged if isinstance(merged, dict) else {}
 
 

@@ -43,13 +43,15 @@ def local_path(uri: str) -> Path | None:
     """The path that a URI without a scheme, or with file://, stands for; None for remote ones."""
     if uri.startswith("file://"):
         return Path(uri.removeprefix("file://"))
-    return None if SCHEME.match(uri) else Path(uri).expanduser()
+    if SCHEME.match(uri):
+        return None
+    return Path(uri).expanduser() if uri.startswith("~/") else Path(uri)
 
 
 def join(uri: str, *parts: str) -> str:
     """`uri/part/part`; a part that is absolute or a URI itself replaces what stands before it."""
     for part in parts:
-        if SCHEME.match(part) or part.startswith(("/", "~")):
+        if SCHEME.match(part) or part.startswith(("/", "~/")):
             uri = part
             continue
         uri = f"{uri.rstrip('/')}/{part}" if uri else part
