@@ -11,7 +11,7 @@ Legend: T frames, V vertices, L landmarks, H W pixels.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -152,10 +152,10 @@ class Renderer(Protocol):
 
     space: str
 
-    def prepare(self, portrait: Portrait, face: FaceFit) -> object:
+    def prepare(self, portrait: Portrait, face: FaceFit) -> Any:
         """All that depends on the picture only; computed once per picture and framing."""
         ...
 
-    def frames(self, prepared: object, motion: Motion, start: int, stop: int) -> Iterator[np.ndarray]:
+    def frames(self, prepared: Any, motion: Motion, start: int, stop: int) -> Iterator[np.ndarray]:
         """Frames [start, stop) in order, in batches: uint8, shape (n, view height, view width, 3)."""
         ...
