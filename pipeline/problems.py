@@ -119,9 +119,9 @@ def _range(limits: list[Any]) -> str:
             if getattr(limit, name, None) is not None:
                 bounds[name] = getattr(limit, name)
     if "ge" in bounds and "le" in bounds:
-        return f" from {bounds['ge']:g} to {bounds['le']:g}"
+        return f" from {bounds['ge']} to {bounds['le']}"
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    parts = [f"{word} {bounds[name]:g}" for name, word in words.items() if name in bounds]
+    parts = [f"{word} {bounds[name]}" for name, word in words.items() if name in bounds]
     if bounds.get("min_length"):
         parts.append("that is not empty")
     return (" " + " and ".join(parts)) if parts else ""

@@ -129,3 +129,10 @@ def test_reading_a_config_is_light():
     code += "'pandas', 'numba'} & set(sys.modules); sys.exit(', '.join(heavy) if heavy else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[2].glob("jobs/configs/*.yaml")), ids=lambda path: path.stem
+)
+def test_shipped_configs_are_valid(path: Path):
+    assert load_config([f"config={path}", "manifest=m.jsonl"]) != load_config(["manifest=m.jsonl"])
