@@ -232,7 +232,7 @@ def _read_file(uri: str, problems: list[str]) -> dict:
     try:
         content = OmegaConf.to_container(OmegaConf.create(storage.read_bytes(uri).decode("utf-8-sig")))
     except (InputError, TransientError) as error:
-        problems.append(f"config={uri}: {error}")
+        problems.append(f"config: {error}")
     except Exception as error:  # YAML's, OmegaConf's and the decoder's errors have no common base
         problems.append(f"config={uri} is not YAML: {first_line(error)}")
     else:

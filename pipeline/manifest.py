@@ -113,7 +113,7 @@ def read_manifest(uri: str, defaults: Controls) -> list[Clip]:
     try:
         content = storage.read_bytes(uri)
     except (InputError, TransientError) as error:
-        raise SetupError([f"manifest={uri}: {error}"]) from error
+        raise SetupError([f"manifest: {error}"]) from error
     rows = parse_rows(name, content)
     if not rows:
         raise SetupError([f"{name} is empty: write one clip per row"])

@@ -68,6 +68,20 @@ def test_the_first_writer_wins(folder: str):
     assert storage.claim(storage.join(folder, "other"), b"mine") == b"mine"
 
 
+def test_a_lost_answer_is_told_from_a_lost_race(s3: str, impatient: None, monkeypatch: pytest.MonkeyPatch):
+    upload, uploads = storage._upload, []
+
+    def upload_and_lose_the_first_answer(*given, **named) -> None:
+        upload(*given, **named)
+        uploads.append(given)
+        if len(uploads) == 1:
+            raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr(storage, "_upload", upload_and_lose_the_first_answer)
+    assert storage.claim(storage.join(s3, "record"), b"mine") == b"mine"
+    assert len(uploads) == 1, "the second attempt met the object of the first"
+
+
 @pytest.mark.parametrize("where", ["local", "s3"])
 def test_one_of_many_concurrent_writers_wins(where: str, request: pytest.FixtureRequest, tmp_path: Path):
     folder = request.getfixturevalue("s3") if where == "s3" else str(tmp_path)
@@ -116,10 +130,12 @@ def test_a_near_miss_is_suggested(tmp_path: Path):
         storage.read_bytes(str(tmp_path / "pictures" / "anna.png"))
 
 
-@pytest.mark.parametrize("call", [storage.read_bytes, storage.list_names, lambda uri: storage.create_once(uri, b"")])
+@pytest.mark.parametrize(
+    "call", [storage.read_bytes, storage.list_names, storage.exists, lambda uri: storage.create_once(uri, b"")]
+)
 def test_a_missing_bucket_is_named(call, s3: str):
     with pytest.raises(MissingError, match="there is no bucket 'no-such-bucket'"):
-        call("s3://no-such-bucket/folder")
+        call("s3://no-such-bucket/folder/x")
 
 
 def test_a_folder_is_no_file(tmp_path: Path):
@@ -157,6 +173,7 @@ def test_what_passes_is_tried_again(impatient: None):
         return "done"
 
     assert retrying.patiently("s3://bucket/x", call, retries=3) == "done"
+    assert not failures
     failures += [ConnectionResetError("reset by peer")] * 3
     with pytest.raises(TransientError, match="s3://bucket/x: reset by peer, after 3 attempts"):
         retrying.patiently("s3://bucket/x", call, retries=2)
