@@ -1,0 +1,111 @@
+"""Joining or starting a Ray cluster, and dividing it among the stages."""
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from pipeline.config import RenderConfig
+from pipeline.environment import worker_variables
+
+STORE_BYTES = 2**30  # object store of a cluster of our own: rows are small
+RENDER_SHARE, PREP_SHARE = 0.7, 0.25  # of all CPUs, when rendering runs on them; the rest is for the small stages
+MOST_ACTORS = 1000
+RENDERERS_PER_MOTION = 16  # coefficients of a clip take a small fraction of the time that its frames take
+SMALL_CPUS = 0.02  # of a motion worker or a writing task: little work, mostly waiting
+QUIET_RAY = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its warning about every actor pool counts as an error that greets each user
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@dataclass(frozen=True)
+class Pools:
+    """How many workers each stage gets, and what one of them reserves."""
+
+    render_actors: int
+    most_render_actors: int
+    render_cpus: float
+    render_gpus: float
+    motion_actors: int
+    prep_cpus: float
+
+
+@contextmanager
+def connected(config: RenderConfig) -> Iterator[None]:
+    """A Ray cluster for the length of a block: the one that is announced, or else one of our own.
+
+    Announced means: this process is connected already, RAY_ADDRESS is set (as in `ray job submit`), or `ray start`
+    has been run on this machine.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    variables = worker_variables(config.cache.folder)
+    for name, value in (QUIET_RAY if _is_announced() else {**QUIET_RAY, **variables}).items():
+        os.environ.setdefault(name, value)  # workers on this machine inherit them, which a runtime_env would delay
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with _silent_backend():
+        if _is_announced():
+            ray.init(runtime_env={"env_vars": variables}, **quiet)
+        else:
+            ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def size_pools(config: RenderConfig, parts: int) -> Pools:
+    """Divide the cluster that this process is connected to.
+
+    CPU rendering gets most of the CPUs, so that preparing clips, which is faster, keeps ahead of it without taking
+    its place. A cluster that has no room for a render worker yet is taken for one that grows on demand.
+
+    Args:
+        parts: how many parts there are to render, about.
+    """
+    found = ray.cluster_resources()
+    cpus, share = found.get("CPU", 0.0), config.flow.gpus_per_render_actor
+    room = math.floor(found.get("GPU", 0.0) / share) if share else math.floor(cpus)
+    wanted = config.flow.render_actors or min(max(room, 1), parts)
+    grows = room == 0 and not config.flow.render_actors
+    return Pools(
+        render_actors=wanted,
+        most_render_actors=min(parts, MOST_ACTORS) if grows else wanted,
+        render_cpus=1.0 if share else RENDER_SHARE,
+        render_gpus=share,
+        motion_actors=config.flow.motion_actors or max(1, wanted // RENDERERS_PER_MOTION),
+        prep_cpus=config.flow.prep_cpus if share or not cpus else min(config.flow.prep_cpus, PREP_SHARE * cpus),
+    )
+
+
+def is_alive(node: str) -> bool:
+    """Whether a machine, named by its Ray node id, is part of the cluster."""
+    return any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())
+
+
+def _is_announced() -> bool:
+    if os.environ.get("RAY_ADDRESS"):
+        return True
+    return (Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster").exists()
+
+
+@contextmanager
+def _silent_backend() -> Iterator[None]:
+    """Drop what libraries write to the terminal past Python; failures of `ray.init` arrive as exceptions."""
+    terminal = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
