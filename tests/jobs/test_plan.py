@@ -1,9 +1,9 @@
 """The check before a job, as a user meets it: `python -m pytest tests/jobs/test_plan.py`."""
 
 import json
+import shutil
 import subprocess
 import sys
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from PIL import Image
 from jobs import plan
 from pipeline import storage
 
+SPEECH = Path(__file__).parents[2] / "demo" / "speech" / "hello_en.flac"
+
 
 def write_manifest(folder: Path, rows: list[dict]) -> str:
     (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -21,7 +23,7 @@ def write_manifest(folder: Path, rows: list[dict]) -> str:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a face, two faces, no face and two seconds of something like speech."""
+    """A folder with a face, two faces, no face, and speech."""
     from skimage import data
 
     folder = tmp_path_factory.mktemp("inputs")
@@ -29,31 +31,21 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(astronaut).save(folder / "face.png")
     Image.fromarray(np.hstack([astronaut, astronaut[:, ::-1]])).save(folder / "two.png")
     Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(folder / "flat.png")
-    times = np.arange(2 * 16_000) / 16_000
-    voice = np.sign(np.sin(2 * np.pi * 120 * times)) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * times)) * 0.3
-    with wave.open(str(folder / "voice.wav"), "wb") as sink:
-        sink.setparams((1, 2, 16_000, 0, "NONE", ""))
-        sink.writeframes((voice * 32767).astype("<i2").tobytes())
+    shutil.copy(SPEECH, folder / "voice.flac")
     return folder
 
 
-def test_a_good_job(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    words = [f"portrait={inputs}/face.png", f"audio={inputs}/voice.wav", f"cache.dir={tmp_path}/cache"]
-    assert plan.main(words) == 0
-    assert "1 of 1 clips would be rendered: 0.0 minutes of video" in capsys.readouterr().out
-
-
 def test_every_bad_input_is_named_with_its_clips(inputs: Path, tmp_path: Path, s3: str, capsys: pytest.CaptureFixture):
-    storage.write_atomic(storage.join(s3, "voice.wav"), inputs / "voice.wav")
-    face, voice = str(inputs / "face.png"), str(inputs / "voice.wav")
+    storage.write_atomic(storage.join(s3, "voice.flac"), inputs / "voice.flac")
+    face, voice = str(inputs / "face.png"), str(inputs / "voice.flac")
     rows = [
-        {"id": "good", "portrait": face, "audio": storage.join(s3, "voice.wav")},
+        {"id": "good", "portrait": face, "audio": storage.join(s3, "voice.flac")},
         {"id": "flat", "portrait": str(inputs / "flat.png"), "audio": voice},
         {"id": "two", "portrait": str(inputs / "two.png"), "audio": voice},
         {"id": "mute", "portrait": str(inputs / "face.pgn"), "audio": storage.join(s3, "gone.wav")},
     ]
     rows += [{"id": f"more{number}", "portrait": face, "audio": face} for number in range(5)]
-    words = [write_manifest(tmp_path, rows), f"cache.dir={tmp_path}/cache", f"json={tmp_path}/plan.json"]
+    words = [write_manifest(tmp_path, rows), f"cache.dir={inputs}/cache", f"json={tmp_path}/plan.json"]
     assert plan.main(words) == 3
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 7, said
@@ -62,13 +54,19 @@ def test_every_bad_input_is_named_with_its_clips(inputs: Path, tmp_path: Path, s
     assert "face.pgn does not exist (did you mean 'face.png'?)  [mute]" in said[2]
     assert "gone.wav does not exist" in said[3]
     assert "[more0, more1, more2 and 2 more]" in said[4]
-    assert said[5].startswith("2 of 9 clips would be rendered: 0.1 minutes of video from 4 portraits and 4 recordings")
+    assert said[5].startswith("2 of 9 clips would be rendered: 0.2 minutes of video from 4 portraits and 4 recordings")
     assert said[6] == "7 would not be rendered, 1 would be rendered with a warning"
     found = json.loads((tmp_path / "plan.json").read_text())
     assert (found["exit_code"], found["would_render"], found["clips"]) == (3, 2, 9)
     assert [problem["clips"] for problem in found["problems"]][-1] == [f"more{number}" for number in range(5)]
     assert {problem["kind"] for problem in found["problems"]} == {"portrait", "audio"}
-    assert found["minutes"] == pytest.approx(4 / 60, abs=0.001)
+    assert found["minutes"] == pytest.approx(2 * 5.4 / 60, abs=0.005)
+
+
+def test_a_good_job_whose_inputs_are_known_already(inputs: Path, capsys: pytest.CaptureFixture):
+    words = [f"portrait={inputs}/face.png", f"audio={inputs}/voice.flac", f"cache.dir={inputs}/cache"]
+    assert plan.main(words) == 0
+    assert "1 of 1 clips would be rendered: 0.1 minutes of video" in capsys.readouterr().out
 
 
 def test_a_bad_manifest_ends_before_anything_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture):
