@@ -3,6 +3,7 @@
     <cache>/objects/ab/ab12....png    remote inputs, named by their SHA-256
     <cache>/hashes/ab/ab34...         SHA-256 of an input, by place, size and date
     <cache>/locks/ab                  held while an input is downloaded
+    <cache>/trimmed                   its date is when old files were last removed
     <cache>/...                       whatever stages keep beside them
 
 Any number of processes may share one cache.
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline import storage
 
+TRIM_EVERY_S = 60  # looking through a large cache takes a second
 IN_USE_S = 3600  # a file used within this time is never removed: a long clip may still be reading it
 BLOCK_BYTES = 2**20
 SUFFIX_LENGTH = 8  # longest file extension worth keeping, ".torrent"-like ones included
@@ -44,7 +46,7 @@ def fetch(uri: str, cache: Path, max_bytes: float = float("inf")) -> Fetched:
 
     Args:
         cache: folder on this machine.
-        max_bytes: size of the cache above which the least recently used files are removed after a download.
+        max_bytes: size of the cache above which the least recently used files are removed, now and then.
     Raises:
         MissingError, InputError, TransientError: as storage calls.
     """
@@ -58,6 +60,7 @@ def fetch(uri: str, cache: Path, max_bytes: float = float("inf")) -> Fetched:
         if sha256 is None:
             sha256 = hash_file(path)
             _note(note, sha256)
+            _trim_when_due(cache, max_bytes)  # what stages make of a new input is kept too
         return Fetched(path, sha256, size)
     suffix = PurePosixPath(uri).suffix
     suffix = suffix if len(suffix) <= SUFFIX_LENGTH and suffix[1:].isalnum() else ""
@@ -67,7 +70,7 @@ def fetch(uri: str, cache: Path, max_bytes: float = float("inf")) -> Fetched:
             if sha256 is None or not _touched(_object_path(cache, sha256, suffix)):
                 sha256 = _download(uri, cache, suffix)
                 _note(note, sha256)
-                trim(cache, max_bytes)
+                _trim_when_due(cache, max_bytes)
     target = _object_path(cache, sha256, suffix)
     return Fetched(target, sha256, target.stat().st_size)
 
@@ -84,8 +87,6 @@ def trim(cache: Path, max_bytes: float) -> int:
     Returns:
         Bytes removed.
     """
-    if max_bytes == float("inf"):
-        return 0
     entries = sorted(_entries(cache), key=lambda entry: entry[0])
     excess = sum(size for _, size, _ in entries) - max_bytes
     removed = 0
@@ -101,6 +102,15 @@ def trim(cache: Path, max_bytes: float) -> int:
 def mark_used(path: Path) -> None:
     """Note that a cached file is in use, so that it is removed later than others."""
     os.utime(path)
+
+
+def _trim_when_due(cache: Path, max_bytes: float) -> None:
+    if max_bytes == float("inf"):
+        return
+    stamp = cache / "trimmed"
+    if not stamp.exists() or time.time() - stamp.stat().st_mtime > TRIM_EVERY_S:
+        stamp.touch()
+        trim(cache, max_bytes)
 
 
 def _entries(cache: Path) -> Iterator[tuple[float, int, Path]]:

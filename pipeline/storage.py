@@ -10,6 +10,7 @@ Every call raises, besides what it says itself:
     RenderError: anything else, a full disk for instance.
 """
 
+import errno
 import os
 import posixpath
 import re
@@ -185,7 +186,7 @@ def create_once(uri: str, data: bytes | Path) -> bool:
     def create() -> bool:
         try:
             if path:
-                _write_local(path, data, os.link)
+                _write_local(path, data, _link)
             else:
                 fs, key = _remote(uri)
                 _upload(fs, key, data, mode="create")
@@ -270,6 +271,17 @@ def _write_local(path: Path, data: bytes | Path, publish: Callable[[Path, Path],
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file its name unless the name is taken: the one atomic way that local file systems have."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            message = f"the file system of {path.parent} has no hard links, which a file that is written once needs"
+            raise InputError(message, "use a folder on another file system") from error
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -83,6 +83,17 @@ def test_the_least_recently_used_files_go(tmp_path: Path):
     assert storage.list_names(str(tmp_path / "objects")) == ["f0", "f3"], "files in use stay"
 
 
+def test_fetching_makes_room_now_and_then(tmp_path: Path):
+    kept, stale = tmp_path / "cache" / "speech" / "old.s16", time.time() - 9000
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(b"x" * 1000)
+        os.utime(kept, (stale, stale))
+        cache.fetch(str(tmp_path / name), tmp_path / "cache", max_bytes=500)
+        assert kept.exists() == (name == "b"), "the second time comes too soon after the first"
+
+
 def test_missing_inputs_are_named(s3: str, tmp_path: Path):
     for uri in (storage.join(s3, "gone.png"), str(tmp_path / "gone.png")):
         with pytest.raises(MissingError, match=r"gone\.png does not exist"):

@@ -1,5 +1,6 @@
 """Local folders, S3 and memory behave alike: run with `python -m pytest tests/pipeline/test_storage.py`."""
 
+import errno
 import os
 import stat
 import uuid
@@ -112,6 +113,16 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path):
     with pytest.raises(MissingError):
         storage.write_atomic(str(tmp_path / "out" / "x"), tmp_path / "nowhere")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(InputError, match="has no hard links"):
+        storage.create_once(str(tmp_path / "record"), b"")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_things_are_named(folder: str):
