@@ -1,0 +1,116 @@
+"""The `envelope` motion system: a face that follows the sound of a voice. No learning, no weights.
+
+It is the honest baseline: what loudness and spectral shape alone can tell about lips (`models.prosody`), and what
+a face does by itself (`models.idle`). It hears that a mouth is open and how wide; it can't tell "p" from "t".
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from models.controls import Controls
+from models.facespace.open import OpenSpace
+from models.facespace.topology import LOWER_LIP_INNER, UPPER_LIP_INNER
+from models.idle import blink_closure, gaze_over_time, head_pose
+from models.interfaces import EXPRESSION, FPS, IDENTITY, FaceFit, Motion, Speech
+from models.prosody import Prosody, listen
+
+# Lip gaps in model units, as measured in videos of people speaking: mean 0.05 to 0.1, deviation 0.03 to 0.07.
+GAP_MEAN, GAP_SPREAD, GAP_LIMIT = 0.083, 0.065, 0.26
+JAW_SHARE, LOWER_LIP_SHARE, UPPER_LIP_SHARE = 0.74, 0.16, 0.10  # of the gap
+STRETCH = 0.15  # strength of stretched lips per standard deviation of width
+PUCKER, FUNNEL = 0.22, 0.13  # strength of rounded lips per standard deviation
+WIDTH_LIMIT = 2.5  # standard deviations
+PRESS_FROM, PRESS = -1.2, 0.35  # opening below which closed lips press together, strength per deviation below
+BROWS = 0.12  # strength of raised brows per standard deviation of emphasis
+
+# A smile would stay frozen behind the words. What is above KEPT relaxes: partly at rest, further in speech.
+KEPT_SMILE, KEPT_STRETCH = 0.1, 0.15
+RELAX_AT_REST, RELAX_SPEAKING = 0.3, 0.65
+RELAXING_S = 0.4  # smoothing of the change between the two
+MOUTH_SHAPES = ("smile", "stretch", "upper_raise", "lower_depress", "jaw_open", "frown", "pucker", "lips_part", "press")
+SHAPE_RIDGE = 0.05  # steadies the split of a face into these
+
+
+class EnvelopeMotion:
+    """A motion system (`models.interfaces.MotionSystem`) in the open space.
+
+    Args:
+        open_space: the morphable model; default: the shipped one.
+    """
+
+    space = "open"
+
+    def __init__(self, open_space: OpenSpace | None = None):
+        self._space = open_space or OpenSpace.load()
+
+    def generate(self, speech: Speech, source: FaceFit, controls: Controls, seed: int) -> Motion:
+        """Motion of the whole clip. The same arguments give the same numbers.
+
+        Args:
+            speech: at least one frame.
+            source: the portrait's face in the open space.
+            controls: pose, expression, blink and gaze are read.
+            seed: of blinks, head and glances, each with its own stream.
+        """
+        prosody = listen(speech)
+        blink_stream, head_stream, gaze_stream = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
+        )
+        closure = blink_closure(speech.frames, controls.blink, blink_stream)
+        pose = head_pose(source.pose, prosody.voice, prosody.emphasis, controls.pose, head_stream)
+        gaze = gaze_over_time(source.gaze, pose[:, :2] - source.pose[:2], controls.gaze, gaze_stream)
+        expression = self._at_rest(source, prosody.voice) + controls.expression.scale * self._speaking(prosody)
+        expression += closure[:, None] * self._space.blink(source).sum(0)
+        return Motion(self.space, *(values.astype(np.float32) for values in (expression, pose, gaze)))
+
+    def _at_rest(self, source: FaceFit, voice: np.ndarray) -> np.ndarray:
+        """The portrait's own face with the lips closed and the smile relaxed, shape (T, 64)."""
+        calm = source.expression + self._space.closing(source)
+        shapes = np.stack([self._both_sides(name) for name in MOUTH_SHAPES], axis=1)
+        strengths = np.linalg.solve(shapes.T @ shapes + SHAPE_RIDGE * np.eye(shapes.shape[1]), shapes.T @ calm)
+        excess = np.maximum(0, strengths[:2] - [KEPT_SMILE, KEPT_STRETCH])
+        relaxed = RELAX_AT_REST + (RELAX_SPEAKING - RELAX_AT_REST) * gaussian_filter1d(voice, RELAXING_S * FPS)
+        return calm - relaxed[:, None] * (shapes[:, :2] @ excess)
+
+    def _speaking(self, prosody: Prosody) -> np.ndarray:
+        """What the voice adds to the face at rest, shape (T, 64)."""
+        voice = prosody.voice
+        wide = np.clip(prosody.width, 0, WIDTH_LIMIT) * voice
+        round_ = np.clip(-prosody.width, 0, WIDTH_LIMIT) * voice
+        gap = voice * _soft_limit(np.maximum(0, GAP_MEAN + GAP_SPREAD * prosody.opening), GAP_LIMIT)
+        pressed = PRESS * np.clip(PRESS_FROM - prosody.opening, 0, 1.5) * voice
+        funnel = FUNNEL * round_ * np.minimum(1, gap / GAP_MEAN)  # rounded lips of an open mouth protrude
+        space = self._space
+        opened = np.maximum(0, gap - funnel * self._gap_of(space.direction("funnel")))
+        moves = (
+            (opened, self._opening()),
+            (STRETCH * wide, self._both_sides("stretch")),
+            (PUCKER * round_, space.direction("pucker")),
+            (funnel, space.direction("funnel")),
+            (pressed, space.direction("press")),
+            (BROWS * np.maximum(0, prosody.emphasis), self._both_sides("brow_inner") + self._both_sides("brow_outer")),
+        )
+        return np.sum([strength[:, None] * direction for strength, direction in moves], axis=0)
+
+    def _opening(self) -> np.ndarray:
+        """The movement of jaw and lips that opens the mouth by one model unit, shape (64,)."""
+        shares = {"jaw_open": JAW_SHARE, "lower_depress": LOWER_LIP_SHARE, "upper_raise": UPPER_LIP_SHARE}
+        directions = ((share, self._space.direction(name)) for name, share in shares.items())
+        return np.sum([share / self._gap_of(d) * d for share, d in directions], axis=0)
+
+    def _gap_of(self, expression: np.ndarray) -> float:
+        """How far an expression change moves the middles of the lips apart, model units."""
+        moved = self._space.vertices(np.zeros(IDENTITY), np.stack([np.zeros(EXPRESSION), expression]))
+        middle = len(UPPER_LIP_INNER) // 2
+        gaps = moved[:, LOWER_LIP_INNER[middle], 1] - moved[:, UPPER_LIP_INNER[middle], 1]
+        return float(gaps[1] - gaps[0])
+
+    def _both_sides(self, name: str) -> np.ndarray:
+        if name in self._space.direction_names:
+            return self._space.direction(name)
+        return self._space.direction(f"{name}_R") + self._space.direction(f"{name}_L")
+
+
+def _soft_limit(values: np.ndarray, limit: float) -> np.ndarray:
+    """Values >= 0 bent smoothly below the limit; small ones stay as they are."""
+    return limit * np.tanh(values / limit)
