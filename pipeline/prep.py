@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models import registry
 from models.controls import FaceChoice
 from models.interfaces import FPS, FaceFit
 from pipeline import cache, storage
@@ -97,6 +98,12 @@ class Prepped:
         return (*self.portrait.warnings, *self.speech.warnings)
 
 
+def check_backend(config: RenderConfig) -> None:
+    """Raise SetupError if faces can't be found the way the config says, for want of weights."""
+    if config.face.backend != "mediapipe":  # whose networks come with it
+        _finder(config.face.backend, config.face.weights, config.face.min_size_px)
+
+
 def prep(clip: Clip, config: RenderConfig) -> Prepped:
     """Fetch, decode and understand a clip's inputs.
 
@@ -110,7 +117,12 @@ def prep(clip: Clip, config: RenderConfig) -> Prepped:
 def prep_portrait(uri: str, choice: FaceChoice, config: RenderConfig) -> PreppedPortrait:
     """Find and fit the face of a picture, or of the first frame of a video that shows one. Raises as `prep`."""
     fetched = _fetch(uri, config)
-    settings = [choice.model_dump(mode="json"), config.face.model_dump(mode="json"), config.limits.max_pixels]
+    settings = [
+        registry.REVISION,
+        choice.model_dump(mode="json"),
+        config.face.model_dump(mode="json"),
+        config.limits.max_pixels,
+    ]
     kept = _kept(config, "faces", fetched.sha256, settings, ".npz")
     if kept.exists():
         cache.mark_used(kept)
@@ -175,8 +187,8 @@ def _finder(backend: str, weights: str | None, min_size_px: float) -> Any:
 
 
 def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: RenderConfig) -> PreppedPortrait:
-    from models.facespace.open import OpenSpace
-    from pipeline.face import segment_person, upright
+    from pipeline.face import upright
+    from pipeline.person import segment_person
     from pipeline.pictures import picture_warnings
 
     finder = _finder(config.face.backend, config.face.weights, config.face.min_size_px)
@@ -192,7 +204,7 @@ def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: Ren
         turns=chosen.turns,
         size_px=(image.shape[1], image.shape[0]),
         faces=len(faces),
-        face=OpenSpace.load().fit(chosen.landmarks),
+        face=chosen.fit,
         matte_png=_matte_png(segment_person(image, chosen)),
         warnings=tuple(dict.fromkeys(found)),
     )
@@ -245,8 +257,9 @@ def upright_image(portrait: PreppedPortrait, config: RenderConfig) -> np.ndarray
 
 
 def _renamed(error: InputError, path: Path, uri: str) -> InputError:
-    """The error in terms of what the user wrote, not of a copy in our cache."""
-    return type(error)(error.message.replace(str(path), uri), error.hint)
+    """The error in terms of what the user wrote, not of a copy in our cache; it always names the file."""
+    message = error.message.replace(str(path), uri)
+    return type(error)(message if uri in message else f"{uri}: {message}", error.hint)
 
 
 def _kept(config: RenderConfig, kind: str, sha256: str, settings: list, suffix: str) -> Path:

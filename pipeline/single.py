@@ -52,6 +52,7 @@ def render_single(config: RenderConfig, tell: Callable[[str], None]) -> Record:
 
     storage.configure(config.storage.options, config.storage.retries)
     (clip,) = clips_of(config)
+    prep.check_backend(config)
     record = Record(clip.id, "", seed=clip.seed, portrait=clip.portrait, audio=clip.audio)
     clock = _Clock()
     prepped = prep.prep(clip, config)
