@@ -40,14 +40,14 @@ def _row(contacts, heights, setback, arc) -> np.ndarray:
 
     # Height above the tooth's own edge, whose corners are rounded, more so on the outer side.
     bend = np.interp(side, contacts, np.r_[0, np.maximum(setback, np.r_[0, setback[:-1]])])
-    edge = -arc * x**2 - 0.5 * (setback[k] + bend) - 0.010 * np.abs(u) ** 3 - 0.004 * np.clip(u, 0, 1) ** 2
+    edge = -arc * x**2 - 0.5 * (setback[k] + bend) - 0.007 * np.abs(u) ** 3 - 0.003 * np.clip(u, 0, 1) ** 2
     above = edge - y
     coverage = smoothstep(-0.004, 0.006, above) * (1 - smoothstep(contacts[-1] - 0.03, contacts[-1], side))
     gum = smoothstep(-0.012, 0.012, above - heights[k] + 0.022 * u**2)
 
     body = 0.90 + 0.10 * np.sqrt(1 - 0.9 * u**2)
-    gap = 1 - 0.13 * np.exp(-((touch / 0.006) ** 2)) * smoothstep(0.0, 0.02, above)
-    embrasure = 1 - 0.25 * np.exp(-((touch / 0.008) ** 2)) * np.exp(-np.maximum(above, 0) / 0.02)
+    gap = 1 - 0.10 * np.exp(-((touch / 0.006) ** 2)) * smoothstep(0.0, 0.02, above)
+    embrasure = 1 - 0.16 * np.exp(-((touch / 0.008) ** 2)) * np.exp(-np.maximum(above, 0) / 0.02)
     tip = 0.90 + 0.10 * smoothstep(0.0, 0.03, above)
     root = 1 - 0.10 * smoothstep(0.5, 1.0, above / heights[k])
     depth = 0.25 + 0.75 * np.exp(-((x / 0.27) ** 4))

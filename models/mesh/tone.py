@@ -50,18 +50,18 @@ def measure(head: Head) -> Tone:
     colourful = float(np.clip(chroma / TYPICAL_CHROMA, 0, 1))
     light, lit_skin, lit_lips = (float(c.mean()) for c in (white, skin, lips))
     # Teeth are a little darker and warmer than the white of the eye, itself lit like the skin around it.
-    level = float(np.clip(0.95 * light, 0.78 * lit_skin, 1.7 * lit_skin))
-    level = min(level, 225.0)
-    hue = 0.6 * white / max(light, 1.0) + 0.4 * np.array([1.07, 1.0, 0.91])
+    level = float(np.clip(0.95 * light, 0.98 * lit_skin, 1.7 * lit_skin))
+    level = min(level, 220.0)
+    hue = 0.4 * white / max(light, 1.0) + 0.6 * np.array([1.08, 1.0, 0.90])
     tooth = level * _faded(hue, colourful)
-    flesh = 0.5 * lips / max(lit_lips, 1.0) + 0.5 * _faded(np.array([1.45, 0.78, 0.77]), colourful)
+    flesh = 0.5 * lips / max(lit_lips, 1.0) + 0.5 * _faded(np.array([1.55, 0.73, 0.72]), colourful)
     return Tone(
         skin=skin,
         lips=lips,
         tooth=tooth,
         gum=0.68 * lit_skin * flesh,
-        tongue=0.60 * lit_skin * flesh,
-        cavity=0.14 * lit_skin * flesh,
+        tongue=0.66 * lit_skin * flesh,
+        cavity=0.17 * lit_skin * flesh * _faded(np.array([1.1, 0.95, 0.95]), colourful),
         softness_px=softness(head.image, xy),
     )
 
@@ -111,7 +111,7 @@ def _eye_white(head: Head, skin: np.ndarray) -> np.ndarray:
             continue
         x0, y0, x1, y1 = box
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        cv2.fillPoly(mask, [np.round((line - (x0 + 0.5, y0 + 0.5)) * 16).astype(np.int32)], 1, shift=4)
+        cv2.fillPoly(mask, [np.round((line - (x0 + 0.5, y0 + 0.5)) * 16).astype(np.int32)], (1,), shift=4)
         iris = head.iris_px[start : start + 5] - (x0, y0)
         radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
         rows, columns = np.nonzero(mask)
