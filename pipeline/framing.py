@@ -90,7 +90,9 @@ class Framing:
         share = self._feather(x, y)
         inner = share == 255
         for below, frame in zip(target, frames):
-            mixed = cv2.convertScaleAbs(below * (1 - share / 255.0) + frame * (share / 255.0)) if not inner.all() else frame
+            mixed = (
+                cv2.convertScaleAbs(below * (1 - share / 255.0) + frame * (share / 255.0)) if not inner.all() else frame
+            )
             np.copyto(below, np.where(inner, frame, mixed))
         return finished
 

@@ -22,12 +22,12 @@ from models.mesh import surround
 from models.mesh.surround import Surround, smoothstep
 
 # How far a frame may leave the photo's pose: the limit that a growing change tends to (see `soften`).
-LIMITS = np.array([*np.radians([17.0, 24.0, 24.0]), 0.9, 0.7, 0.35], np.float32)  # pitch, yaw, roll; x, y; distance
-KNEE = 4  # the higher, the longer a pose is followed exactly before it bends towards the limit
+LIMITS = np.array([*np.radians([20.0, 28.0, 28.0]), 1.2, 0.9, 0.45], np.float32)  # pitch, yaw, roll; x, y; distance
+KNEE = 8  # the higher, the longer a pose is followed exactly before it bends towards the limit
 
 # Depth against picture at the face's border may rise no steeper: this keeps x cos + z sin from folding. On the far
 # side of a half profile, where the border hides a part of the face, the relief has to be flatter.
-MAX_SLOPE, FAR_SLOPE = 1.5, 0.4
+MAX_SLOPE, FAR_SLOPE = 3.0, 0.4
 LEVEL_CORE, FAR_CORE = 0.35, 0.1  # units around the middle of the face where the relief stays as it is
 HALF_PROFILE = np.radians([12.0, 28.0])  # yaw of a photo where the flatter relief starts, and is complete
 BEHIND = 10.0  # units: extra depth of triangles that look away in the photo

@@ -13,6 +13,8 @@ from models.mesh.surround import smoothstep
 
 TOUCHED = 0.02  # matte above which a pixel may show some of the person
 INNER = 0.95  # of the outline: surely the face, whatever the matte says
+DETAIL = 0.45  # share of the mirrored picture in the fill: it is sharp, but only by luck what is really there
+DISTINCT = 25.0  # grey levels between person and background that make their colours a witness
 MARGIN = 0.05  # of the eye distance: how far from the matte the person's colour still spills over
 
 
@@ -43,7 +45,9 @@ def separate(image: np.ndarray, matte: np.ndarray, outline: np.ndarray, unit: fl
     matte = np.maximum(matte.astype(np.float32), face_mask(outline, matte.shape))
     colours = image.astype(np.float32)
     background = fill_behind(colours, matte, unit)
-    foreground = clean_edges(colours, matte, background)
+    inside = fill(colours, smoothstep(0.85, 1.0, matte).astype(np.float32))
+    matte = doubt_matte(colours, matte, inside, background)
+    foreground = clean_edges(colours, matte, inside, background)
     person = np.dstack([foreground * matte[..., None], matte * 255])
     remnant = colours - person[..., :3] - (1 - matte[..., None]) * background
     some = (np.abs(remnant).max(2) > 0.5).astype(np.float32)
@@ -91,16 +95,35 @@ def fill_behind(colours: np.ndarray, matte: np.ndarray, unit: float) -> np.ndarr
     trust = cv2.erode(shown, np.ones((3, 3)))
     trust = cv2.GaussianBlur(trust, (0, 0), max(1.0, 0.03 * unit)) * shown
     trust = smoothstep(0.5, 0.95, trust)[..., None]
-    filled = trust * mirrored + (1 - trust) * smooth
+    filled = smooth + DETAIL * trust * (mirrored - smooth)
     # the fill takes over within the spill margin, not at once: no outline stays behind when the head moves away
     share = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), max(0.6, 0.25 * reach))
     share = np.where(matte > TOUCHED, 1.0, smoothstep(0.2, 0.8, share)).astype(np.float32)[..., None]
     return share * filled + (1 - share) * colours
 
 
-def clean_edges(colours: np.ndarray, matte: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """The person's own colours where the matte is partial, without the background that shines through."""
-    inside = fill(colours, smoothstep(0.85, 1.0, matte).astype(np.float32))
+def doubt_matte(colours: np.ndarray, matte: np.ndarray, inside: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """A matte whose soft edge believes the colours: lower where a pixel looks like the background; shape (H, W).
+
+    Args:
+        colours, inside, background: the photo, the person's and the background's colours spread over it, (H, W, 3).
+        matte: shape (H, W).
+    """
+    contrast = inside - background
+    power = (contrast**2).sum(2)
+    likely = ((colours - background) * contrast).sum(2) / np.maximum(power, 1.0)
+    change = np.clip(likely, 0, 1) - matte
+    trust = power / (power + DISTINCT**2) * (1 - smoothstep(0.9, 1.0, matte))
+    # a faint matte may be taken back but not raised: texture of the background would come along
+    trust *= np.where(change > 0, smoothstep(0.05, 0.3, matte), 1.0)
+    return (matte + trust * change).astype(np.float32)
+
+
+def clean_edges(colours: np.ndarray, matte: np.ndarray, inside: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """The person's own colours where the matte is partial, without the background that shines through.
+
+    Arguments as in `doubt_matte`; returns shape (H, W, 3).
+    """
     share = matte[..., None]
     solved = np.clip((colours - (1 - share) * background) / np.maximum(share, 0.05), 0, 255)
     trust = smoothstep(0.25, 0.9, share)

@@ -21,12 +21,13 @@ Place = tuple[np.ndarray, float, np.ndarray]  # pose, scale_px, origin_px: the p
 RAYS = 72  # directions around the face
 RING_DISTANCES = (0.0, 0.05, 0.12, 0.21, 0.33, 0.48, 0.67, 0.92, 1.24, 1.65, 2.1, 2.6)  # from the outline, units
 TUCK = 0.015  # how far ring 0 lies under the face, of the way to its middle: no gap shows where the outline is hollow
-RING_SLOPE = 0.9  # of depth against picture where the outline runs into hair and neck
-SKULL = (0.0, -0.2, 0.62)  # model units: the head's silhouette (hair, ears) lies as deep as this point
+RING_SLOPE = 1.0  # of depth against picture where the outline runs into hair and neck
+SKULL = (0.0, -0.2, 0.85)  # model units: the head's silhouette (hair, ears) lies as deep as this point
 NECK = (-0.75, 0.95)  # units below the chin where the neck starts to stay behind, and where it stays for good
 FADE = (1.0, 2.4)  # units from the outline over which all motion fades out
+SWAY = 0.0  # share of the head's shift that shoulders go along with
 MIMIC = 0.75  # units from the outline over which expression fades out
-GUARD = 0.7  # units from the picture's edge within which nothing is pulled inwards: there is no picture behind it
+GUARD = 0.5  # units from the picture's edge within which nothing is pulled inwards: there is no picture behind it
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, shape: t
     below = (xy @ down - points[topo.CHIN, :2] @ down) / scale
     fade = 1 - smoothstep(*FADE, away)
     rigid = (1 - smoothstep(*NECK, below)) * fade
-    sway = np.zeros_like(rigid)
+    sway = SWAY * fade
     mimic = 1 - smoothstep(0.0, MIMIC, away)
     start = xy.reshape(-1, 2)
     lifted = camera.unproject(np.column_stack([start, depth.reshape(-1)]), *place)
