@@ -175,11 +175,12 @@ def _bare_skin(head, photo, u, v, top, bottom, box, unit):
     grey = photo.mean(-1)
     closed = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     trust *= np.clip((grey / np.maximum(closed, 1) - 0.75) / 0.15, 0.02, 1)
-    # A dark line as long as the eye, outside the lashes, is a spectacle frame or a strand of hair: it stays in front.
+    # A dark line that leads far away from the eye is a spectacle frame or a strand of hair: it stays in front.
     thin = ((grey < 0.72 * closed) & ~hidden & (brow == 0)).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(thin)
     extent = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    in_front = np.flatnonzero((extent > 0.3 * unit) & (np.arange(len(stats)) > 0))
+    leads_away = np.bincount(labels.ravel(), (np.abs(u) > 0.75).ravel(), len(stats)) > 0
+    in_front = np.flatnonzero((extent > 0.3 * unit) & leads_away & (np.arange(len(stats)) > 0))
     front = cv2.GaussianBlur(np.isin(labels, in_front).astype(np.float32), (0, 0), 0.8)
     brow = cv2.GaussianBlur((brow * ~hidden).astype(np.float32), (0, 0), max(0.8, 0.01 * unit))
     front = np.maximum(np.minimum(1.5 * front, 1), brow)[..., None]

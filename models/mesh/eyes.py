@@ -62,6 +62,8 @@ def _draw_eye(eye: Eye, posed: Posed, names) -> Patch | None:
     )
     # A lowered gaze takes the upper lid along.
     lid_drop = LID_FOLLOWS_GAZE * max(shift[1], 0.0) * np.maximum(0, 1 - (2 * CURVE_AXIS) ** 2)
+    lid_drop = np.minimum(lid_drop, 0.4 * np.maximum(lids.lower - lids.upper, 0))
+    skin_edge = lids.upper
     lids = replace(lids, upper=lids.upper + lid_drop.astype(np.float32), opening=lids.opening - float(lid_drop.mean()))
     closure = float(np.clip((eye.lids.opening - lids.opening) / opening, -1.0, 1.0))
     moved = float(np.abs(np.r_[lids.upper - eye.lids.upper, lids.lower - eye.lids.lower]).max())
@@ -94,6 +96,7 @@ def _draw_eye(eye: Eye, posed: Posed, names) -> Patch | None:
         np.ascontiguousarray(upper, np.float32),
         lids.lower,
         lids.crease,
+        skin_edge,
         eye.lids.upper,
         unit,
         max(closure, 0.0),
@@ -120,6 +123,7 @@ def _fill_eye(
     upper,
     lower,
     crease,
+    skin_edge,
     upper_0,
     unit,
     closure,
@@ -135,11 +139,15 @@ def _fill_eye(
 ):
     """Paint one eye. `into` maps pixels from `start` on to (u, v); `source_*` map (u, v) to texture indices.
 
-    `upper`, `lower`, `crease` are the frame's curves, `upper_0` is the photo's.
+    `upper`, `lower`, `crease` are the frame's curves, `upper_0` is the photo's. `skin_edge` is where the warped
+    skin of the upper lid ends: from there to `upper` there is nothing but what is painted here.
     """
     columns = (COLUMNS - 1) / (2 * U_REACH)
     lash_rows = (LASH_ROWS - 1) / (LASH_RANGE[1] - LASH_RANGE[0])
     lid_share = smoothstep(0.02, 0.3, closure)
+    lash_share = lid_share
+    for k in range(COLUMNS):
+        lash_share = max(lash_share, smoothstep(0.0, 0.015, upper[k] - skin_edge[k]))
     shut = smoothstep(0.5, 0.9, closure)
     line_width = max(0.013, 0.85 * soft / unit)
     both = np.empty(6, np.float32)
@@ -173,6 +181,7 @@ def _fill_eye(
 
             r, g, b, a = 0.0, 0.0, 0.0, 0.0
             lid = lid_share * ends * above * smoothstep(fold - 0.075, fold - 0.01, v)
+            lid = max(lid, min(max((v - lookup(skin_edge, position)) * across + 0.5, 0.0), 1.0) * above * ends)
             if lid > 0.0:
                 sample_linear(skin, sx, sy, colour)
                 depth = (v - fold) / max(top - fold, 0.02)
@@ -209,7 +218,7 @@ def _fill_eye(
             taper = (1.0 - smoothstep(0.30, 0.53, u)) * (1.0 - smoothstep(0.50, 0.60, -u))
             line = np.exp(-(((w - 0.2 * line_width) / line_width) ** 2))
             fringe = np.exp(-max(w, 0.0) / (0.008 + 0.016 * closure)) * 0.45 * closure * (1.0 - above)
-            dark = lid_share * lash_strength * taper * max(line, fringe)
+            dark = lash_share * lash_strength * taper * max(line, fringe)
             if dark > 0.003:
                 r = r * (1 - dark) + lash_colour[0] * dark
                 g = g * (1 - dark) + lash_colour[1] * dark

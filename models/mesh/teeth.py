@@ -33,7 +33,7 @@ def tables() -> tuple[np.ndarray, np.ndarray]:
 def _row(contacts, heights, setback, arc) -> np.ndarray:
     x, y = np.meshgrid(np.linspace(-X_REACH, X_REACH, WIDTH), np.linspace(*Y_RANGE, HEIGHT))
     contacts, heights, setback = (np.asarray(values) for values in (contacts, heights, setback))
-    side = np.abs(x)
+    side = np.round(np.abs(x), 9)  # so that left and right agree on whose tooth a contact is
     k = np.clip(np.searchsorted(contacts, side, side="right") - 1, 0, len(heights) - 1)
     u = np.clip((side - contacts[k]) / (contacts[k + 1] - contacts[k]) * 2 - 1, -1, 1)  # across one tooth
     touch = np.minimum(side - contacts[k], contacts[k + 1] - side)  # distance to the neighbour
