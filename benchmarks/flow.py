@@ -1,0 +1,153 @@
+"""What the flow costs: clips through Ray, against the same stages in a plain pool of as many processes.
+
+    python -m benchmarks.flow [--clips 24] [--seconds 10] [--size 256] [--workers N] [--repeats 1] [--json FILE]
+
+Both sides prepare every portrait and recording afresh, render the same frames and leave the same videos. Seconds are
+wall clock; CPU seconds, which other programs on the machine disturb less, are of all processes of a side.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.inputs import write_portrait, write_speech
+from pipeline.config import RenderConfig, load_config
+from pipeline.environment import worker_variables
+
+PORTRAITS = 4  # distinct ones, each with several recordings, as in a localisation job
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="render workers of both sides")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="talkfarm-benchmark-") as name:
+        folder = Path(name)
+        _write_inputs(folder, asked.clips, asked.seconds)
+        os.environ.update(worker_variables(folder / "compiled"))
+        _in_pool(_config(folder, "warm-up", asked), 1, clips=1)
+        rounds = [_round(folder, asked) for _ in range(asked.repeats)]
+    result = {key: statistics.median(entry[key] for entry in rounds) for key in rounds[0]}
+    result |= {"clips": asked.clips, "seconds": asked.seconds, "size": asked.size, "workers": asked.workers}
+    result["overhead_with_start"] = result["flow_s"] / result["pool_s"] - 1
+    result["overhead"] = result["flow_running_s"] / result["pool_s"] - 1
+    result["overhead_cpu"] = result["flow_cpu_s"] / result["pool_cpu_s"] - 1
+    _print(result)
+    if asked.json:
+        asked.json.write_text(json.dumps(result, indent=2))
+
+
+def _round(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
+    began, cpu = time.perf_counter(), _cpu_s()
+    _in_pool(_config(folder, "pool", asked), asked.workers, asked.clips)
+    pool_s, pool_cpu_s = time.perf_counter() - began, _cpu_s() - cpu
+    began, cpu = time.perf_counter(), _cpu_s()
+    start_s, running_s, stop_s = _in_flow(_config(folder, "flow", asked))
+    return {
+        "pool_s": pool_s,
+        "pool_cpu_s": pool_cpu_s,
+        "flow_s": time.perf_counter() - began,
+        "flow_start_s": start_s,
+        "flow_running_s": running_s,
+        "flow_stop_s": stop_s,
+        "flow_cpu_s": _cpu_s() - cpu,
+    }
+
+
+def _in_flow(config: RenderConfig) -> tuple[float, float, float]:
+    """Render the manifest through Ray; seconds to start the cluster, to run, to stop it."""
+    from pipeline import assemble, cluster, flow
+    from pipeline.commit import Output
+    from pipeline.manifest import clips_of
+    from pipeline.plan import plan
+
+    todo = plan(clips_of(config), config, Output(config.out))
+    began = time.perf_counter()
+    with cluster.connected(config):
+        started = time.perf_counter()
+        work = flow.Stages()
+        flow.run(todo, config, "benchmark", work, lambda line: None)
+        assemble.close(todo, config, "benchmark", work.join)
+        done = time.perf_counter()
+    if len(Output(config.out).committed()) != len(todo.tasks):
+        raise SystemExit("the flow did not render every clip: the comparison would be meaningless")
+    return started - began, done - started, time.perf_counter() - done
+
+
+def _in_pool(config: RenderConfig, workers: int, clips: int) -> None:
+    from pipeline.manifest import clips_of
+
+    method = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, method, _set_up, (config,)) as pool:
+        list(pool.map(_render, clips_of(config)[:clips]))
+
+
+def _set_up(config: RenderConfig) -> None:
+    global _stages
+    from pipeline.stages import MotionStage, RenderStage
+
+    _stages = (config, MotionStage(config), RenderStage(config))
+
+
+def _render(clip) -> None:
+    from pipeline.prep import prep
+
+    config, motion_stage, render_stage = _stages
+    prepped = prep(clip, config)
+    motion = motion_stage.generate(prepped)
+    Path(config.out).mkdir(parents=True, exist_ok=True)
+    render_stage.render(prepped, motion, Path(config.out) / f"{clip.id}.mp4", with_audio=True)
+
+
+def _write_inputs(folder: Path, clips: int, seconds: float) -> None:
+    for number in range(PORTRAITS):
+        write_portrait(folder / f"portrait{number}.png", side_px=512 - 16 * number)
+    rows = []
+    for number in range(clips):
+        speech = folder / f"speech{number}.wav"
+        write_speech(speech, seconds, seed=number)
+        rows.append({"id": f"clip{number:03d}", "portrait": f"portrait{number % PORTRAITS}.png", "audio": speech.name})
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def _config(folder: Path, side: str, asked: argparse.Namespace) -> RenderConfig:
+    for name in ("out", "cache"):
+        shutil.rmtree(folder / side / name, ignore_errors=True)
+    words = [f"manifest={folder}/manifest.jsonl", f"out={folder}/{side}/out", f"cache.dir={folder}/{side}/cache"]
+    return load_config([*words, f"controls.size={asked.size}", f"flow.render_actors={asked.workers}"])
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of all children that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _print(result: dict[str, float]) -> None:
+    print(f"{result['clips']} clips x {result['seconds']:g} s, {result['size']} px, {result['workers']} workers")
+    print(f"  pool   {result['pool_s']:7.1f} s   {result['pool_cpu_s']:7.1f} CPU s")
+    print(
+        f"  flow   {result['flow_s']:7.1f} s   {result['flow_cpu_s']:7.1f} CPU s  (start {result['flow_start_s']:.1f}, "
+        f"run {result['flow_running_s']:.1f}, stop {result['flow_stop_s']:.1f})"
+    )
+    print(f"  overhead of the running cluster  {result['overhead']:+7.1%}")
+    print(f"  ... with start and stop          {result['overhead_with_start']:+7.1%}")
+    print(f"  ... in CPU time, all included    {result['overhead_cpu']:+7.1%}")
+
+
+if __name__ == "__main__":
+    main()
