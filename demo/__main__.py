@@ -45,8 +45,9 @@ def draw_sheet(videos: dict[str, Path], target: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Render, draw, and print where everything is; returns the render job's exit code."""
+    import pyarrow.parquet as pq
+
     from jobs import render
-    from pipeline.sink import committed_clips
 
     out = Path(dict(argument.split("=", 1) for argument in arguments).get("out", HERE / "out"))
     place_portrait(HERE / "portraits")
@@ -54,7 +55,8 @@ def main(arguments: list[str]) -> int:
     if code:
         return code
     order = [json.loads(line)["id"] for line in (HERE / "manifest.jsonl").read_text().splitlines()]
-    uris = {row["clip_id"]: out / row["uri"] for row in committed_clips(str(out))}
+    index = pq.read_table(str(out / "index"), columns=["clip_id", "uri"]).to_pylist()
+    uris = {row["clip_id"]: out / row["uri"] for row in index}
     videos = {clip: uris[clip] for clip in order}
     draw_sheet(videos, out / "contact_sheet.png")
     print("\nVideos:")
