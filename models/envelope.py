@@ -20,15 +20,18 @@ JAW_SHARE, LOWER_LIP_SHARE, UPPER_LIP_SHARE = 0.74, 0.16, 0.10  # of the gap
 STRETCH = 0.15  # strength of stretched lips per standard deviation of width
 PUCKER, FUNNEL = 0.22, 0.13  # strength of rounded lips per standard deviation
 WIDTH_LIMIT = 2.5  # standard deviations
-PRESS_FROM, PRESS = -1.2, 0.35  # opening below which closed lips press together, strength per deviation below
+PRESS_FROM, PRESS, PRESS_LIMIT = -1.2, 0.35, 1.5  # opening from which closed lips press together, strength, how far
 BROWS = 0.12  # strength of raised brows per standard deviation of emphasis
 
 # A smile would stay frozen behind the words. What is above KEPT relaxes: partly at rest, further in speech.
 KEPT_SMILE, KEPT_STRETCH = 0.1, 0.15
-RELAX_AT_REST, RELAX_SPEAKING = 0.3, 0.65
+RELAX_AT_REST, RELAX_SPEAKING = 0.35, 0.8
 RELAXING_S = 0.4  # smoothing of the change between the two
 MOUTH_SHAPES = ("smile", "stretch", "upper_raise", "lower_depress", "jaw_open", "frown", "pucker", "lips_part", "press")
 SHAPE_RIDGE = 0.05  # steadies the split of a face into these
+
+Move = tuple[np.ndarray, np.ndarray]  # strength over time (T,), and the expression change (64,) it stands for
+STRETCH_FRAMES = 1000  # frames computed at a time
 
 
 class EnvelopeMotion:
@@ -59,38 +62,39 @@ class EnvelopeMotion:
         closure = blink_closure(speech.frames, controls.blink, blink_stream)
         pose = head_pose(source.pose, prosody.voice, prosody.emphasis, controls.pose, head_stream)
         gaze = gaze_over_time(source.gaze, pose[:, :2] - source.pose[:2], controls.gaze, gaze_stream)
-        expression = self._at_rest(source, prosody.voice) + controls.expression.scale * self._speaking(prosody)
-        expression += closure[:, None] * self._space.blink(source).sum(0)
-        return Motion(self.space, *(values.astype(np.float32) for values in (expression, pose, gaze)))
+        calm, relaxing = self._at_rest(source, prosody.voice)
+        moves = [*relaxing, (closure, self._space.blink(source).sum(0))]
+        moves += [(controls.expression.scale * strength, move) for strength, move in self._speaking(prosody)]
+        expression = _accumulate(calm, moves)
+        return Motion(self.space, expression, pose.astype(np.float32), gaze.astype(np.float32))
 
-    def _at_rest(self, source: FaceFit, voice: np.ndarray) -> np.ndarray:
-        """The portrait's own face with the lips closed and the smile relaxed, shape (T, 64)."""
+    def _at_rest(self, source: FaceFit, voice: np.ndarray) -> tuple[np.ndarray, list[Move]]:
+        """The portrait's own face with the lips closed (64,), and how its smile relaxes."""
         calm = source.expression + self._space.closing(source)
         shapes = np.stack([self._both_sides(name) for name in MOUTH_SHAPES], axis=1)
         strengths = np.linalg.solve(shapes.T @ shapes + SHAPE_RIDGE * np.eye(shapes.shape[1]), shapes.T @ calm)
         excess = np.maximum(0, strengths[:2] - [KEPT_SMILE, KEPT_STRETCH])
         relaxed = RELAX_AT_REST + (RELAX_SPEAKING - RELAX_AT_REST) * gaussian_filter1d(voice, RELAXING_S * FPS)
-        return calm - relaxed[:, None] * (shapes[:, :2] @ excess)
+        return calm, [(-relaxed, shapes[:, :2] @ excess)]
 
-    def _speaking(self, prosody: Prosody) -> np.ndarray:
-        """What the voice adds to the face at rest, shape (T, 64)."""
-        voice = prosody.voice
+    def _speaking(self, prosody: Prosody) -> list[Move]:
+        """What the voice adds to the face at rest."""
+        voice, space = prosody.voice, self._space
         wide = np.clip(prosody.width, 0, WIDTH_LIMIT) * voice
-        round_ = np.clip(-prosody.width, 0, WIDTH_LIMIT) * voice
+        rounded = np.clip(-prosody.width, 0, WIDTH_LIMIT) * voice
         gap = voice * _soft_limit(np.maximum(0, GAP_MEAN + GAP_SPREAD * prosody.opening), GAP_LIMIT)
-        pressed = PRESS * np.clip(PRESS_FROM - prosody.opening, 0, 1.5) * voice
-        funnel = FUNNEL * round_ * np.minimum(1, gap / GAP_MEAN)  # rounded lips of an open mouth protrude
-        space = self._space
+        pressed = PRESS * np.clip(PRESS_FROM - prosody.opening, 0, PRESS_LIMIT) * voice
+        funnel = FUNNEL * rounded * np.minimum(1, gap / GAP_MEAN)  # rounded lips of an open mouth protrude
         opened = np.maximum(0, gap - funnel * self._gap_of(space.direction("funnel")))
-        moves = (
+        brows = self._both_sides("brow_inner") + self._both_sides("brow_outer")
+        return [
             (opened, self._opening()),
             (STRETCH * wide, self._both_sides("stretch")),
-            (PUCKER * round_, space.direction("pucker")),
+            (PUCKER * rounded, space.direction("pucker")),
             (funnel, space.direction("funnel")),
             (pressed, space.direction("press")),
-            (BROWS * np.maximum(0, prosody.emphasis), self._both_sides("brow_inner") + self._both_sides("brow_outer")),
-        )
-        return np.sum([strength[:, None] * direction for strength, direction in moves], axis=0)
+            (BROWS * np.maximum(0, prosody.emphasis), brows),
+        ]
 
     def _opening(self) -> np.ndarray:
         """The movement of jaw and lips that opens the mouth by one model unit, shape (64,)."""
@@ -114,3 +118,14 @@ class EnvelopeMotion:
 def _soft_limit(values: np.ndarray, limit: float) -> np.ndarray:
     """Values >= 0 bent smoothly below the limit; small ones stay as they are."""
     return limit * np.tanh(values / limit)
+
+
+def _accumulate(start: np.ndarray, moves: list[Move]) -> np.ndarray:
+    """start (64,) + the sum of all moves, shape (T, 64), float32; in stretches, for hours in little memory."""
+    strengths = np.stack([strength for strength, _ in moves], axis=1)
+    changes = np.stack([change for _, change in moves])
+    total = np.empty((len(strengths), EXPRESSION), np.float32)
+    for begin in range(0, len(total), STRETCH_FRAMES):
+        stretch = slice(begin, begin + STRETCH_FRAMES)
+        total[stretch] = start + strengths[stretch] @ changes
+    return total

@@ -25,15 +25,16 @@ OPENING_WEIGHTS = np.array([-0.4, 0.5, 0.0, 0.5])  # of the first four bands, in
 WIDTH_WEIGHTS = np.array([-0.35, 0.15, -0.35, 0.45])
 OPENING_SMOOTHING, WIDTH_SMOOTHING, GATE_SMOOTHING = 3.0, 4.0, 4.0  # standard deviations, hops
 CONTEXT_FRAMES = 8  # more than the smoothing reaches, so that stretches fit together seamlessly
-STRETCH_FRAMES = 1500  # read at a time: a minute
+STRETCH_FRAMES = 250  # read at a time: ten seconds
+QUIETEST = 1e-8  # power, -80 dB: digital silence would otherwise pull down its surroundings in the smoothing
 DEPTH_DB = 50  # levels this far below the voice's loud parts count the same
 
-SILENT_DB = -65  # dB of full scale: below this nobody speaks
+SILENT_DB = -72  # dB of full scale: below this nobody speaks
 GATE_ABOVE_FLOOR_DB = 4  # the mouth opens from this far above the background ...
 GATE_DB = (-40, -8)  # ... but at a level between these, relative to the loud parts ...
 GATE_RANGE_DB = 7  # ... and fully, this much higher
 HABIT_FRAMES = 25 * 30  # a speaker's averages are taken over this much time around each frame ...
-PRIOR_FRAMES = 25 * 10  # ... plus the whole recording's, weighing as much as this
+PRIOR_FRAMES = 25 * 3  # ... plus the whole recording's, weighing as much as this
 LEAST_SPREAD_DB = 2.0  # added to a band's deviation: a steady tone is no vowel change
 
 
@@ -85,10 +86,10 @@ def _levels(speech: Speech, start: int, stop: int) -> np.ndarray:
     power = np.abs(np.fft.rfft(windows * taper, FFT)) ** 2 / (np.sum(taper**2) * FFT / 2)
     edges = [[round(hz * FFT / SAMPLE_RATE) for hz in band] for band in BANDS_HZ]
     bands = np.stack([power[:, low:high].sum(1) for low, high in edges], axis=1)
-    decibels = 10 * np.log10(bands + 1e-10)
+    decibels = 10 * np.log10(bands + QUIETEST)
     smooth = [gaussian_filter1d(decibels, s, axis=0, mode="nearest") for s in (OPENING_SMOOTHING, WIDTH_SMOOTHING)]
     inside = slice((start - first) * HOPS_PER_FRAME, (stop - first) * HOPS_PER_FRAME)
-    return np.stack(smooth, axis=-1)[inside]
+    return np.stack(smooth, axis=-1)[inside].astype(np.float32)
 
 
 def _loud_part(loudness: np.ndarray) -> float:

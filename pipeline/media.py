@@ -159,7 +159,8 @@ def read_portrait(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]
         )
     scale = min(1.0, (max_pixels / (info.width * info.height)) ** 0.5)
     size = (int(info.width * scale), int(info.height * scale))
-    pick = f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{1 / PORTRAIT_FPS})'"
+    apart_s = 1 / PORTRAIT_FPS - 0.001  # times are rounded
+    pick = f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{apart_s})'"
     for frame in _frames(path, pick, size, PORTRAIT_SECONDS):
         yield Picture(frame, ("downscaled",) if scale < 1 else ())
 

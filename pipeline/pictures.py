@@ -149,8 +149,9 @@ def _decode(path: Path, picture: Image.Image, max_pixels: int) -> Picture:
     if table and np.mean(table) > BLOCKY_QUANTISATION:
         found.append("blocky")
     picture.load()
-    if picture.format in ("JPEG", "MPO") and complaints(path):
-        found.append("damaged")  # Pillow hides what the JPEG library says of flipped bits
+    # Pillow hides what the JPEG library says of flipped bits; the second look is bounded like the first.
+    if picture.format in ("JPEG", "MPO") and stated[0] * stated[1] <= max_pixels and complaints(path):
+        found.append("damaged")
     if _pixels(picture) > max_pixels:
         picture = _reduced(picture, max_pixels)
     if picture.size not in (stated, stated[::-1]):
