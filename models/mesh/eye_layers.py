@@ -206,13 +206,13 @@ def _lashes(photo, skin, lids, corner):
     darkness = np.clip(1 - seen.mean(-1) / np.maximum(plain.mean(-1), 1), 0, 0.95)
     edge = np.abs(rows) < 0.018
     inner = np.abs(CURVE_AXIS) < 0.4
-    strength = float(np.clip(1.25 * np.median(darkness[edge][:, inner].max(0)), 0.35, 0.85))
+    strength = float(np.clip(1.25 * np.median(darkness[edge][:, inner].max(0)) - 0.05, 0.25, 0.85))
     # Brows and folds higher up are no lashes; below the edge lies the eye itself.
     fade = np.clip((rows - rows[0]) / 0.035, 0, 1) * np.clip((0.012 - rows) / 0.012, 0, 1)
     lash = darkness * fade[:, None]
     weight = (darkness * edge[:, None]) ** 2 + 1e-6
     dark = (seen * weight[..., None]).sum((0, 1)) / weight.sum()
-    colour = np.minimum(dark, 0.45 * plain.mean((0, 1)))
+    colour = np.minimum(dark, 0.5 * plain.mean((0, 1)))
     return np.ascontiguousarray(lash[..., None], np.float32), colour.astype(np.float32), strength
 
 

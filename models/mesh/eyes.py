@@ -4,7 +4,7 @@ The photo's eye is taken apart once (see `eye_layers`); each frame it is put tog
 skin without lashes slides down over the eyeball, the lashes ride on the lid's edge, the iris turns with the gaze.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -26,7 +26,6 @@ from models.mesh.geometry import Head, Posed
 from models.mesh.patches import Patch, lookup, sample_cubic, sample_linear, smoothstep
 
 IRIS_LEVER = 0.115  # distance of the iris from the eyeball's centre of rotation, model units
-LID_FOLLOWS_GAZE = 0.7  # of the way the iris moves down
 SHUT = 0.16  # lids this close (share of the photo's opening) are taken as shut
 EYE_WIDTH = 0.33  # of an eye in model units, roughly
 
@@ -60,11 +59,6 @@ def _draw_eye(eye: Eye, posed: Posed, names) -> Patch | None:
             np.sin(posed.gaze[1]) - np.sin(eye.gaze[1]),
         ]
     )
-    # A lowered gaze takes the upper lid along.
-    lid_drop = LID_FOLLOWS_GAZE * max(shift[1], 0.0) * np.maximum(0, 1 - (2 * CURVE_AXIS) ** 2)
-    lid_drop = np.minimum(lid_drop, 0.4 * np.maximum(lids.lower - lids.upper, 0))
-    skin_edge = lids.upper
-    lids = replace(lids, upper=lids.upper + lid_drop.astype(np.float32), opening=lids.opening - float(lid_drop.mean()))
     closure = float(np.clip((eye.lids.opening - lids.opening) / opening, -1.0, 1.0))
     moved = float(np.abs(np.r_[lids.upper - eye.lids.upper, lids.lower - eye.lids.lower]).max())
     change = max(np.hypot(*shift) / 0.006, moved / 0.02)
@@ -96,7 +90,7 @@ def _draw_eye(eye: Eye, posed: Posed, names) -> Patch | None:
         np.ascontiguousarray(upper, np.float32),
         lids.lower,
         lids.crease,
-        skin_edge,
+        lids.upper,
         eye.lids.upper,
         unit,
         max(closure, 0.0),

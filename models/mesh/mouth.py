@@ -103,10 +103,11 @@ def _fill_mouth(
     soft = max(1.0, softness_px)
     lower_line = jaw + LOWER_BELOW_JAW
     show_upper = smoothstep(0.012, 0.05, gap)
-    show_lower = smoothstep(0.07, 0.16, gap) * 0.8
+    show_lower = smoothstep(0.09, 0.20, gap) * 0.6
     show_tongue = smoothstep(0.05, 0.13, gap)
     seam_width = max(0.008, 0.6 * soft / unit)
     seam_share = change * (1.0 - smoothstep(0.01, 0.05, gap)) if is_parted else 0.0
+    rim = max(0.022, 1.2 / unit)  # of the lips, in shade
     turned = change * smoothstep(0.02, 0.08, gap)
     texel = np.empty(3, np.float32)
     paint = np.empty(3, np.float32)
@@ -142,16 +143,16 @@ def _fill_mouth(
                 deep = max(y - top, 0.0)
                 local = max(bottom - top, 0.0)
                 corner = 1.0 - smoothstep(0.45, 1.0, abs(x - middle) / half)
-                shadow = 0.50 + 0.50 * smoothstep(0.0, 0.035, deep)
-                light = shadow * (0.45 + 0.55 * smoothstep(0.01, 0.10, local)) * (0.35 + 0.65 * corner)
+                shadow = 0.55 + 0.45 * smoothstep(0.0, 0.035, deep)
+                light = shadow * (0.55 + 0.45 * smoothstep(0.01, 0.08, local)) * (0.35 + 0.65 * corner)
                 for c in range(3):
                     paint[c] = tones[3, c] * (0.55 + 0.45 * corner)
                 # Tongue: low in the mouth, its back lost in the dark.
-                rise = bottom - 0.45 * local + 1.2 * (x - middle) ** 2
+                rise = bottom - 0.5 * local + 1.2 * (x - middle) ** 2
                 share = show_tongue * smoothstep(rise - 0.02, rise + 0.07, y) * corner
                 groove = 1.0 - 0.06 * np.exp(-(((x - middle) / 0.025) ** 2))
                 for c in range(3):
-                    paint[c] += (tones[2, c] * groove * (0.45 + 0.55 * light) - paint[c]) * share * 0.85
+                    paint[c] += (tones[2, c] * groove * (0.55 + 0.45 * light) - paint[c]) * share * 0.85
                 if show_lower > 0.0:
                     sample_linear(
                         lower_row, (x + teeth.X_REACH) * cells_x, (lower_line - y - teeth.Y_RANGE[0]) * cells_y, texel
@@ -160,7 +161,7 @@ def _fill_mouth(
                     lip_shadow = 0.55 + 0.45 * smoothstep(0.0, 0.04, bottom - y)
                     for c in range(3):
                         tint = tones[0, c] * (1 - texel[2]) + tones[1, c] * texel[2]
-                        paint[c] += (tint * texel[0] * 0.62 * lip_shadow * light - paint[c]) * share
+                        paint[c] += (tint * texel[0] * 0.52 * lip_shadow * light - paint[c]) * share
                 line = edge[0] + edge[1] * x + (edge[2] + 0.30) * x * x
                 sample_linear(upper_row, (x + teeth.X_REACH) * cells_x, (y - line - teeth.Y_RANGE[0]) * cells_y, texel)
                 share = texel[1] * show_upper
@@ -190,7 +191,15 @@ def _fill_mouth(
                 share *= cover[0] * change + (1.0 - change)
                 if share > 0.0:
                     sample_cubic(inside, tx, ty, texel)
-                    dim = shadow / (0.50 + 0.50 * smoothstep(0.0, 0.035, max(y - lookup(upper_0, place_0), 0.0)))
+                    # Less light falls through a narrower gap than the photo's.
+                    dim = shadow / (0.55 + 0.45 * smoothstep(0.0, 0.035, max(y - lookup(upper_0, place_0), 0.0)))
+                    if y < own_edge:
+                        # Dark between the teeth's edge and the lip is the lip's shadow: it goes when the lip is lifted.
+                        lifted = change * smoothstep(0.005, 0.03, lookup(upper_0, place_0) - top)
+                        bright = (texel[0] + texel[1] + texel[2]) / (tones[0, 0] + tones[0, 1] + tones[0, 2])
+                        share *= 1.0 - lifted * (1.0 - smoothstep(0.4, 0.75, bright))
+                    local_0 = max(bottom_0 - lookup(upper_0, place_0), 0.0)
+                    dim *= (0.5 + 0.5 * smoothstep(0.0, 0.08, local)) / (0.5 + 0.5 * smoothstep(0.0, 0.08, local_0))
                     dim = 1.0 + change * (min(dim, 1.0) - 1.0)
                     for c in range(3):
                         paint[c] += (texel[c] * dim - paint[c]) * share
@@ -205,7 +214,7 @@ def _fill_mouth(
                 # Where they are open, the cleaned lips turn inwards and darken.
                 outside = max(top - y, y - bottom)
                 if outside > 0.0:
-                    dark = max(dark, 0.5 * turned * np.exp(-outside / 0.016))
+                    dark = max(dark, 0.35 * turned * (1.0 - a) * np.exp(-outside / rim))
                 r = r * (1 - dark) + tones[4, 0] * dark
                 g = g * (1 - dark) + tones[4, 1] * dark
                 b = b * (1 - dark) + tones[4, 2] * dark

@@ -220,13 +220,14 @@ def _own_teeth(photo, plane, lips, colours, default):
     lip_redness = (colours.lips[0] - colours.lips[1:].mean()) / max(colours.lips.mean(), 1.0)
     bright = light > max(0.55 * np.percentile(light, 95), 0.5 * colours.skin.mean())
     tooth = bright & (redness < max(0.7 * lip_redness, 0.12))
-    if tooth.mean() < 0.12:
+    if tooth.mean() < 0.04:
         return default, colours.tooth
     # The row ends where light turns to dark for the first time, from the upper lip downwards.
     ends, places = [], []
     for k in range(columns):
         hits = np.flatnonzero(tooth[:, k])
-        if len(hits) < 2 or y[hits[-1], k] - y[hits[0], k] < 0.008:
+        # What is bright only in the lower half is tongue, lower teeth or a wet lip.
+        if len(hits) < 2 or hits[0] > 0.4 * rows or y[hits[-1], k] - y[hits[0], k] < 0.008:
             continue
         breaks = np.flatnonzero(np.diff(hits) > 3)
         last = hits[breaks[0]] if len(breaks) else hits[-1]
@@ -242,4 +243,6 @@ def _own_teeth(photo, plane, lips, colours, default):
         weight = 1 / np.sqrt(np.maximum(np.abs(ends - basis @ curve), 0.004))
     curve[2] = np.clip(curve[2], -1.5, 0.2)
     light = seen[tooth].mean(1)
-    return curve, np.median(seen[tooth][light >= np.percentile(light, 40)], axis=0)
+    colour = np.median(seen[tooth][light >= np.percentile(light, 50)], axis=0)
+    # A thin strip of teeth is mixed with the dark around it.
+    return curve, np.maximum(colour, 0.5 * (colour + colours.tooth))

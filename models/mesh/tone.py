@@ -50,9 +50,9 @@ def measure(head: Head) -> Tone:
     colourful = float(np.clip(chroma / TYPICAL_CHROMA, 0, 1))
     light, lit_skin, lit_lips = (float(c.mean()) for c in (white, skin, lips))
     # Teeth are a little darker and warmer than the white of the eye, itself lit like the skin around it.
-    level = float(np.clip(0.95 * light, 0.98 * lit_skin, 1.7 * lit_skin))
-    level = min(level, 220.0)
-    hue = 0.4 * white / max(light, 1.0) + 0.6 * np.array([1.08, 1.0, 0.90])
+    level = float(np.clip(light, 1.1 * lit_skin, 1.8 * lit_skin))
+    level = min(level, 228.0)
+    hue = 0.3 * white / max(light, 1.0) + 0.25 * skin / max(lit_skin, 1.0) + 0.45 * np.array([1.05, 1.0, 0.93])
     tooth = level * _faded(hue, colourful)
     flesh = 0.5 * lips / max(lit_lips, 1.0) + 0.5 * _faded(np.array([1.55, 0.73, 0.72]), colourful)
     return Tone(
@@ -60,7 +60,7 @@ def measure(head: Head) -> Tone:
         lips=lips,
         tooth=tooth,
         gum=0.68 * lit_skin * flesh,
-        tongue=0.66 * lit_skin * flesh,
+        tongue=0.74 * lit_skin * flesh,
         cavity=0.17 * lit_skin * flesh * _faded(np.array([1.1, 0.95, 0.95]), colourful),
         softness_px=softness(head.image, xy),
     )

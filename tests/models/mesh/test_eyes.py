@@ -87,14 +87,12 @@ def test_gaze_has_the_signs_of_the_head_rotation():
     assert all(after < before - 1.5 for before, after in zip(straight, turned))
 
 
-def test_a_lowered_gaze_lowers_iris_and_upper_lid():
+def test_a_lowered_gaze_lowers_the_iris():
     def blue_rows(image):
         return np.nonzero((image[..., 2].astype(int) - image[..., 0]) > 40)[0]
 
-    straight = blue_rows(draw_face().portrait.image)
     down = blue_rows(render(gaze=(0.0, np.radians(12)))[0])
-    assert down.mean() > straight.mean() + 0.5
-    assert down.min() > straight.min()
+    assert down.mean() > blue_rows(draw_face().portrait.image).mean() + 0.5
 
 
 def test_a_turned_iris_leaves_white_behind():
