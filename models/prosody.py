@@ -3,8 +3,8 @@
 Levels of a few frequency bands, taken at 100 Hz, smoothed without delay, compared with what this very speaker does
 on average. Open vowels are strong around their first formant (650-900 Hz), spread ones around the second formant
 of "ee" (1.8-3.5 kHz), rounded ones have theirs near 1 kHz; a strong band below 450 Hz alone means a nearly closed
-mouth (m, n, u). Against mouths measured in real videos the opening correlates with 0.55 and 0.35 (read sentences,
-free speech; loudness alone: 0.45 and 0.2), the width with 0.3 to 0.37.
+mouth (m, n, u). Against mouths measured in real videos the opening correlates with 0.54 and 0.31 (read sentences,
+free speech; loudness alone: 0.45 and 0.2), the width with 0.37.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ LOUDNESS = 4  # index of the band that holds the whole voice
 OPENING_WEIGHTS = np.array([-0.4, 0.5, 0.0, 0.5])  # of the first four bands, in standard deviations
 WIDTH_WEIGHTS = np.array([-0.35, 0.15, -0.35, 0.45])
 OPENING_SMOOTHING, WIDTH_SMOOTHING, GATE_SMOOTHING = 3.0, 4.0, 4.0  # standard deviations, hops
-CONTEXT_FRAMES = 8  # more than the smoothing reaches, so that stretches fit together seamlessly
+EMPHASIS_SMOOTHING = 5.0  # standard deviation, frames
 STRETCH_FRAMES = 250  # read at a time: ten seconds
-QUIETEST = 1e-8  # power, -80 dB: digital silence would otherwise pull down its surroundings in the smoothing
+QUIETEST = 1e-10  # power, -100 dB of full scale
 DEPTH_DB = 50  # levels this far below the voice's loud parts count the same
 
 SILENT_DB = -72  # dB of full scale: below this nobody speaks
@@ -35,7 +35,8 @@ GATE_DB = (-40, -8)  # ... but at a level between these, relative to the loud pa
 GATE_RANGE_DB = 7  # ... and fully, this much higher
 HABIT_FRAMES = 25 * 30  # a speaker's averages are taken over this much time around each frame ...
 PRIOR_FRAMES = 25 * 3  # ... plus the whole recording's, weighing as much as this
-LEAST_SPREAD_DB = 2.0  # added to a band's deviation: a steady tone is no vowel change
+LEAST_SPREAD_DB = 2.0  # added to the deviation of levels: a steady tone is no vowel change ...
+LEAST_SPREAD = 0.25  # ... and to that of opening and width
 
 
 @dataclass(frozen=True)
@@ -59,42 +60,40 @@ def listen(speech: Speech) -> Prosody:
     """Read speech stretch by stretch; holds some numbers per frame, never the sound."""
     starts = range(0, speech.frames, STRETCH_FRAMES)
     levels = np.concatenate([_levels(speech, start, min(start + STRETCH_FRAMES, speech.frames)) for start in starts])
-    loudness = levels[:, LOUDNESS, 0]  # (hops,)
-    loud_db = _loud_part(loudness)
-    gate = _gate(loudness, loud_db)
-    floor = loud_db - DEPTH_DB
-    shape_levels = _per_frame(np.maximum(levels[:, :LOUDNESS], floor))  # (T, 4, 2)
-    voice = _per_frame(gate)
+    loud_db = _loud_part(levels[:, LOUDNESS])
+    # Below the voice all is equally silent; deeper values would pull down what is near them in the smoothing.
+    np.maximum(levels, loud_db - DEPTH_DB, out=levels)
+    for_opening, for_width = (gaussian_filter1d(levels, s, axis=0) for s in (OPENING_SMOOTHING, WIDTH_SMOOTHING))
+    voice = _per_frame(_gate(for_opening[:, LOUDNESS], loud_db))
     speaking = voice > 0.5
-    opening = _against_habit(_against_habit(shape_levels[..., 0], speaking) @ OPENING_WEIGHTS, speaking)
-    width = _against_habit(_against_habit(shape_levels[..., 1], speaking) @ WIDTH_WEIGHTS, speaking)
-    loud = _against_habit(np.maximum(_per_frame(loudness), floor), speaking).clip(-2, 2) * voice
-    emphasis = gaussian_filter1d(loud, 5.0, mode="nearest")
-    return Prosody(opening, width, voice, emphasis * voice)
+    by_opening, by_width = (_against_habit(_per_frame(x), speaking, LEAST_SPREAD_DB) for x in (for_opening, for_width))
+    opening = _against_habit(by_opening[:, :LOUDNESS] @ OPENING_WEIGHTS, speaking, LEAST_SPREAD)
+    width = _against_habit(by_width[:, :LOUDNESS] @ WIDTH_WEIGHTS, speaking, LEAST_SPREAD)
+    loudness = by_opening[:, LOUDNESS].clip(-2, 2) * voice
+    emphasis = gaussian_filter1d(loudness, EMPHASIS_SMOOTHING, mode="nearest") * voice
+    return Prosody(opening, width, voice, emphasis)
 
 
 def _levels(speech: Speech, start: int, stop: int) -> np.ndarray:
-    """Band levels of frames [start, stop) in dB, smoothed for opening and for width; shape (hops, 5, 2)."""
-    first, last = max(0, start - CONTEXT_FRAMES), min(speech.frames, stop + CONTEXT_FRAMES)
+    """Band levels of frames [start, stop), dB of full scale, shape (hops, 5), float32."""
+    # A frame more on either side: windows are longer than hops, and pre-emphasis looks back.
+    first, last = max(0, start - 1), min(speech.frames, stop + 1)
     samples = speech.samples(first, last).astype(np.float64)
     samples[1:] -= PREEMPHASIS * samples[:-1]
-    hops = (last - first) * HOPS_PER_FRAME
     margin = (WINDOW - HOP) // 2  # windows are centred on their hop
     padded = np.pad(samples, (margin, WINDOW))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:hops]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     taper = np.hanning(WINDOW)
-    power = np.abs(np.fft.rfft(windows * taper, FFT)) ** 2 / (np.sum(taper**2) * FFT / 2)
+    inside = windows[(start - first) * HOPS_PER_FRAME : (stop - first) * HOPS_PER_FRAME]
+    power = np.abs(np.fft.rfft(inside * taper, FFT)) ** 2 / (np.sum(taper**2) * FFT / 2)
     edges = [[round(hz * FFT / SAMPLE_RATE) for hz in band] for band in BANDS_HZ]
     bands = np.stack([power[:, low:high].sum(1) for low, high in edges], axis=1)
-    decibels = 10 * np.log10(bands + QUIETEST)
-    smooth = [gaussian_filter1d(decibels, s, axis=0, mode="nearest") for s in (OPENING_SMOOTHING, WIDTH_SMOOTHING)]
-    inside = slice((start - first) * HOPS_PER_FRAME, (stop - first) * HOPS_PER_FRAME)
-    return np.stack(smooth, axis=-1)[inside].astype(np.float32)
+    return (10 * np.log10(bands + QUIETEST)).astype(np.float32)
 
 
 def _loud_part(loudness: np.ndarray) -> float:
     """Level of the loud parts, dB: the mean power, weighted by itself, so that pauses don't count."""
-    power = 10 ** (loudness / 10)
+    power = 10 ** (loudness.astype(np.float64) / 10)
     return float(10 * np.log10(np.square(power).sum() / power.sum()))
 
 
@@ -109,21 +108,23 @@ def _gate(loudness: np.ndarray, loud_db: float) -> np.ndarray:
 
 def _per_frame(values: np.ndarray) -> np.ndarray:
     """Mean of each frame's four hops, which lie symmetrically about its middle."""
-    return values.reshape(-1, HOPS_PER_FRAME, *values.shape[1:]).mean(1)
+    return values.reshape(-1, HOPS_PER_FRAME, *values.shape[1:]).mean(1, dtype=np.float64)
 
 
-def _against_habit(values: np.ndarray, speaking: np.ndarray) -> np.ndarray:
-    """Values (T, ...) as deviations from their mean while speaking, in standard deviations, both drifting slowly."""
+def _against_habit(values: np.ndarray, speaking: np.ndarray, least: float) -> np.ndarray:
+    """Values (T, ...) as deviations from their mean while speaking, in standard deviations, both drifting slowly.
+
+    `least` is added to the standard deviation.
+    """
     weight = speaking.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1))
     if not weight.any():
         return np.zeros_like(values)
     mean = (values * weight).sum(0) / weight.sum()
     variance = (np.square(values - mean) * weight).sum(0) / weight.sum()
     near = _windowed(weight) + PRIOR_FRAMES
-    local_mean = (_windowed((values - mean) * weight)) / near  # about the whole recording's mean
+    local_mean = _windowed((values - mean) * weight) / near  # about the whole recording's mean
     local_square = (_windowed(np.square(values - mean) * weight) + PRIOR_FRAMES * variance) / near
     spread = np.sqrt(np.maximum(local_square - local_mean**2, 0))
-    least = LEAST_SPREAD_DB if values.ndim > 1 else 0.25
     return np.clip((values - mean - local_mean) / (spread + least), -4, 4)
 
 
