@@ -29,7 +29,7 @@ STRETCH_FRAMES = 250  # read at a time: ten seconds
 QUIETEST = 1e-10  # power, -100 dB of full scale
 DEPTH_DB = 50  # levels this far below the voice's loud parts count the same
 
-SILENT_DB = -72  # dB of full scale: below this nobody speaks
+SILENT_DB = -85  # dB of full scale, after pre-emphasis: below this nobody speaks
 GATE_ABOVE_FLOOR_DB = 4  # the mouth opens from this far above the background ...
 GATE_DB = (-40, -8)  # ... but at a level between these, relative to the loud parts ...
 GATE_RANGE_DB = 7  # ... and fully, this much higher

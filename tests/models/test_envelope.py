@@ -69,7 +69,7 @@ def test_lips_are_neither_early_nor_late():
 
 @pytest.mark.parametrize("name", ["jaw_open", "lips_part", "upper_raise"])
 def test_an_open_mouth_in_the_photo_is_closed_first(name):
-    source = face(0.6 * SPACE.direction(name))
+    source = face(0.9 * SPACE.direction(name))
     before = SPACE.vertices(np.zeros(80), source.expression)
     assert before[14, 1] - before[13, 1] > 0.03
     assert np.abs(lip_gap(generate(source=source))[:20]).max() < 0.012
