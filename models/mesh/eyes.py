@@ -13,7 +13,6 @@ from models.facespace import topology as topo
 from models.mesh import tone
 from models.mesh.eye_layers import (
     COLUMNS,
-    CURVE_AXIS,
     EYES,
     LASH_RANGE,
     LASH_ROWS,

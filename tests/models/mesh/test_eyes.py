@@ -87,12 +87,15 @@ def test_gaze_has_the_signs_of_the_head_rotation():
     assert all(after < before - 1.5 for before, after in zip(straight, turned))
 
 
-def test_a_lowered_gaze_lowers_the_iris():
-    def blue_rows(image):
-        return np.nonzero((image[..., 2].astype(int) - image[..., 0]) > 40)[0]
+def test_a_lowered_gaze_shows_white_above_the_iris_and_a_raised_one_below():
+    def white_above(angle):
+        image, posed = render(gaze=(0.0, np.radians(angle)))
+        columns = slice(int(posed.xy[159, 0]) - 2, int(posed.xy[159, 0]) + 3)
+        rows = slice(int(posed.xy[159, 1]) + 1, int(posed.xy[145, 1]))
+        red = image[rows, columns, 0].astype(float).mean(1)  # the iris is blue
+        return red[: len(red) // 2].mean() - red[(len(red) + 1) // 2 :].mean()
 
-    down = blue_rows(render(gaze=(0.0, np.radians(12)))[0])
-    assert down.mean() > blue_rows(draw_face().portrait.image).mean() + 0.5
+    assert white_above(15) > white_above(0.1) + 10 > white_above(-15) + 20
 
 
 def test_a_turned_iris_leaves_white_behind():
