@@ -48,9 +48,9 @@ class FanFaces:
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         boxes = self._network.face_detector.detect_from_image(image)
-        points_each = self._network.get_landmarks_from_image(image, detected_faces=boxes) if len(boxes) else []
         faces = []
-        for points, box in zip(points_each, boxes):
+        for box in boxes:
+            points = np.asarray(self._network.get_landmarks_from_image(image, detected_faces=[box]))[0]
             fit = self._space.fit((points[:, :2].astype(np.float64) + 0.5) / scale)
             score = float(box[4])
             doubt = (fit.residual / USUAL_RESIDUAL) ** 2 + max(0.0, 0.9 - score) / 0.3

@@ -7,7 +7,7 @@ import scipy.sparse.linalg
 
 from models.facespace import topology as top
 from models.interfaces import EXPRESSION, IDENTITY
-from scripts.open_shapes import ALL_BUT_MOUTH, Shape, author_eyes, author_jaw, author_mouth, jaw_weights
+from scripts.open_shapes import ALL_BUT_MOUTH, JAW_NARROWS, Shape, author_eyes, author_jaw, author_mouth, jaw_weights
 
 RANK_TOLERANCE = 0.05  # an authored shape is dropped if the others explain all but this share of it
 
@@ -84,6 +84,7 @@ def authored_fields(mean: np.ndarray, skin: Skin, mirror: np.ndarray) -> dict[st
 
     for shape in (*author_mouth(mean), *author_eyes(mean)):
         add(shape)
+    fields["jaw_open"] += JAW_NARROWS * fields["mouth_narrow"]
     return fields
 
 

@@ -79,7 +79,7 @@ def moved(points: np.ndarray, similarity: tuple[float, np.ndarray, np.ndarray]) 
 
 
 def average(faces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric mean face and its mirror permutation: points (478, 3) in model units, permutation (478,)."""
+    """Symmetric mean face, mouth shut, and its mirror permutation: points (478, 3) in model units, indices (478,)."""
     mean = faces[0] / np.linalg.norm(faces[0][263] - faces[0][33])
     mirror = None
     here, there = np.array(top.mirror_pairs()).T
@@ -91,7 +91,11 @@ def average(faces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             mirror = mirror_permutation(reflected, mean)
         mean = upright((mean + reflected[mirror]) / 2)
     assert mirror is not None
-    return (mean + mean[mirror] * [-1, 1, 1]) / 2, mirror
+    mean = (mean + mean[mirror] * [-1, 1, 1]) / 2
+    # The detector leaves a sliver of a gap in a shut mouth.
+    upper, lower = list(top.UPPER_LIP_INNER), list(top.LOWER_LIP_INNER)
+    mean[upper] = mean[lower] = (mean[upper] + mean[lower]) / 2
+    return mean, mirror
 
 
 def mirror_permutation(reflected: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -27,9 +27,11 @@ EYES = (*top.RIGHT_EYE, *top.LEFT_EYE)
 UPPER_FACE = (*EYES, *top.BROWS, *FOREHEAD)
 ALL_BUT_MOUTH = (*NOSE, *UPPER_FACE, *SIDES, *JAW_LINE, *MID_CHEEKS)
 EYELID_FRAME = (113, 225, 224, 223, 222, 221, 189, 31, 228, 229, 230, 231, 232, 233)  # skin around the right eye
-ALL_BUT_BROWS = (*EYES, *NOSE, *top.LIPS, *JAW_LINE, *SIDES, 10, 338, 109)
+HAIRLINE = (10, 338, 109, 297, 67, 332, 103, 284, 54, 251, 21, 389, 162, 356, 127)
+ALL_BUT_BROWS = (*EYES, *NOSE, *top.LIPS, *JAW_LINE, *SIDES, *HAIRLINE)
 
 JAW_ANGLE = 0.30  # radians, of jaw_open at full strength
+JAW_NARROWS = 0.9  # strength of mouth_narrow that a fully opened jaw brings with it
 EYEBALL_RADIUS = 0.13  # 12 mm where the outer eye corners are 92 mm apart
 
 
@@ -109,8 +111,8 @@ def author_mouth(mean: np.ndarray) -> list[Shape]:
         shape("pucker", mouth.lips(pucker(-1), pucker(1))),
         shape("funnel", mouth.lips(funnel(-1), funnel(1))),
         shape("stretch", mouth.right_corner((-0.09, 0.01, 0.04), 1.2), sided=True),
-        shape("smile", mouth.right_corner((-0.08, -0.09, 0.05), 1.3) | cheek_smile, sided=True),
-        shape("frown", mouth.right_corner((-0.01, 0.08, 0.02), 1.3), sided=True),
+        shape("smile", mouth.right_corner((-0.08, -0.09, 0.05), 1.8) | cheek_smile, sided=True),
+        shape("frown", mouth.right_corner((-0.01, 0.08, 0.02), 1.8), sided=True),
         shape("press", mouth.lips(press(1), press(-1))),
         shape("roll_upper", mouth.lips(outer(0.05, 0.04), still)),
         shape("roll_lower", mouth.lips(still, outer(-0.05, 0.04))),
@@ -142,7 +144,7 @@ def author_mouth(mean: np.ndarray) -> list[Shape]:
         ),
         shape(
             "chin_raise",
-            dict.fromkeys(CHIN_PAD, (0, -0.05, -0.03))
+            dict.fromkeys(CHIN_PAD, (0.0, -0.05, -0.03))
             | {
                 v: (0, -0.04 * hump(mouth.u[v]), -0.02)
                 for v in (*top.LOWER_LIP_OUTER[1:-1], *top.LOWER_LIP_INNER[1:-1])
@@ -161,7 +163,7 @@ def author_mouth(mean: np.ndarray) -> list[Shape]:
         ),
         shape(
             "cheek_raise",
-            {50: (0, -0.05, -0.02), 205: (0, -0.03, -0.01)} | dict.fromkeys((117, 118, 101), (0, -0.04, -0.01)),
+            {50: (0, -0.05, -0.02), 205: (0, -0.03, -0.01)} | dict.fromkeys((117, 118, 101), (0.0, -0.04, -0.01)),
             (*UPPER_FACE, *NOSE, *top.LIPS, *SIDES, *JAW_LINE),
             sided=True,
         ),
@@ -218,8 +220,8 @@ def jaw_weights(mean: np.ndarray) -> tuple[dict[int, float], tuple[int, ...]]:
     """How far vertices go with the lower jaw, 0..1, and which stay with the skull."""
     u = Mouth(mean).u
     weights = dict.fromkeys((152, 148, 377, 176, 400, 175, 199, 200, 18), 1.0)
-    weights |= {v: 1 - 0.58 * abs(u[v]) ** 3 for v in (*top.LOWER_LIP_OUTER, *top.LOWER_LIP_INNER)}
-    weights |= {v: 0.42 * abs(u[v]) ** 6 for v in (*top.UPPER_LIP_OUTER, *top.UPPER_LIP_INNER)}
+    weights |= {v: 1 - 0.58 * abs(u[v]) ** 2.2 for v in (*top.LOWER_LIP_OUTER, *top.LOWER_LIP_INNER)}
+    weights |= {v: 0.42 * abs(u[v]) ** 4 for v in (*top.UPPER_LIP_OUTER, *top.UPPER_LIP_INNER)}
     for right, left, weight in ((58, 288, 0.4), (172, 397, 0.62), (136, 365, 0.8), (150, 379, 0.92)):
         weights |= {right: weight, left: weight}
     return weights, (*NOSE, *UPPER_FACE, 234, 454, 93, 323)

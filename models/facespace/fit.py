@@ -133,7 +133,7 @@ def smooth_cameras(fits: Fits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log scales (T,), angles (T, 3) and shifts (T, 3) with the detector's noise taken out, without delay."""
     values = np.column_stack([np.log(fits.scale), np.unwrap(camera.angles(fits.turn), axis=0), fits.shift])
     if len(values) >= POSE_WINDOW:
-        values = savgol_filter(values, POSE_WINDOW, polyorder=2, axis=0, mode="interp")
+        values = np.asarray(savgol_filter(values, POSE_WINDOW, polyorder=2, axis=0, mode="interp"))
     return values[:, 0], values[:, 1:4], values[:, 4:]
 
 
