@@ -49,6 +49,7 @@ def patch(assets: MouthAssets, posed: Posed) -> Patch | None:
         lips.lower,
         lips.gap,
         lips.jaw,
+        assets.width,
         assets.lips.start,
         assets.lips.step,
         assets.lips.upper,
@@ -79,6 +80,7 @@ def _fill_mouth(
     lower,
     gap,
     jaw,
+    neutral_width,
     lip_start_0,
     lip_step_0,
     upper_0,
@@ -102,7 +104,9 @@ def _fill_mouth(
     cells_y = (teeth.HEIGHT - 1) / (teeth.Y_RANGE[1] - teeth.Y_RANGE[0])
     soft = max(1.0, softness_px)
     lower_line = jaw + LOWER_BELOW_JAW
-    show_upper = smoothstep(0.012, 0.05, gap)
+    # Rounded lips stand off the teeth and shade them.
+    rounded = 1.0 - smoothstep(0.50, 0.85, 2 * half / neutral_width)
+    show_upper = smoothstep(0.012, 0.05, gap) * (1.0 - 0.65 * rounded)
     show_lower = smoothstep(0.09, 0.20, gap) * 0.6
     show_tongue = smoothstep(0.05, 0.13, gap)
     seam_width = max(0.008, 0.6 * soft / unit)

@@ -52,6 +52,7 @@ class MouthAssets:
         texture: the photo, its open mouth's inside painted over with lip, uint8, shape (H, W, 3); to be warped.
         middle: canonical middle of the closed mouth, shape (3,).
         chin: canonical height of the chin with a neutral face.
+        width: of the opening between the corners with a neutral face, model units.
         lips: as in the photo.
         plane: affine map of the teeth's plane to pixels of `inside`, shape (2, 3).
         inside: photo around the mouth, float32, shape (h, w, 3).
@@ -67,6 +68,7 @@ class MouthAssets:
     texture: np.ndarray
     middle: np.ndarray
     chin: float
+    width: float
     lips: Lips
     plane: np.ndarray
     inside: np.ndarray
@@ -141,6 +143,7 @@ def take_apart(head: Head) -> MouthAssets:
         texture=texture,
         middle=middle,
         chin=chin,
+        width=float(neutral[topo.LOWER_LIP_INNER[-1], 0] - neutral[topo.LOWER_LIP_INNER[0], 0]),
         lips=lips,
         plane=plane,
         inside=np.ascontiguousarray(photo),
