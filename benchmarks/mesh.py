@@ -243,7 +243,7 @@ class Points:
         key = hashlib.sha1(image.tobytes()).digest()
         if key not in self._known:
             faces = self._finder.find(image)
-            largest = max(faces, key=lambda face: face.size, default=None)
+            largest = max(faces, key=lambda face: face.size_px, default=None)
             self._known[key] = None if largest is None else largest.landmarks[: topo.VERTICES, :2].astype(np.float32)
         return self._known[key]
 

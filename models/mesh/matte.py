@@ -11,6 +11,7 @@ import numpy as np
 from models.mesh.fill import fill
 from models.mesh.surround import smoothstep
 
+FAINT, SURE = 0.2, 0.8  # of a given matte: taken as nothing and as all
 TOUCHED = 0.02  # matte above which a pixel may show some of the person
 INNER = 0.95  # of the outline: surely the face, whatever the matte says
 DETAIL = 0.45  # share of the mirrored picture in the fill: it is sharp, but only by luck what is really there
@@ -42,7 +43,7 @@ def separate(image: np.ndarray, matte: np.ndarray, outline: np.ndarray, unit: fl
         outline: polygon around the face in pixels, shape (k, 2); inside it everything is person.
         unit: distance of the outer eye corners, pixels.
     """
-    matte = np.maximum(matte.astype(np.float32), face_mask(outline, matte.shape))
+    matte = np.maximum(np.clip((matte - FAINT) / (SURE - FAINT), 0, 1).astype(np.float32), face_mask(outline, matte.shape))
     colours = image.astype(np.float32)
     background = fill_behind(colours, matte, unit)
     inside = fill(colours, smoothstep(0.85, 1.0, matte).astype(np.float32))

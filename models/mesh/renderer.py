@@ -75,12 +75,13 @@ class _Canvas:
     def __init__(self, prepared: PreparedHead):
         _, _, width, height = prepared.view
         self._prepared = prepared
-        self._field = np.zeros((height, width, 2), np.float32)
-        self._zbuffer = np.zeros((height, width), np.float32)
+        self._field = np.empty((warp.FINE * height, warp.FINE * width, 2), np.float32)
+        self._zbuffer = np.empty((warp.FINE * height, warp.FINE * width), np.float32)
 
     def batch(self, posed: list[Posed]) -> np.ndarray:
         """Draw frames: uint8, shape (n, h, w, 3)."""
-        frames = np.empty((len(posed), *self._zbuffer.shape, 3), np.uint8)
+        _, _, width, height = self._prepared.view
+        frames = np.empty((len(posed), height, width, 3), np.uint8)
         for frame, mesh in zip(frames, posed):
             self._draw(frame, mesh)
         return frames
@@ -95,7 +96,7 @@ class _Canvas:
         )  # fmt: skip
         fade = np.float32(max(1.0, warp.REMNANT_FADE_PX * width / 512))
         warp.composite(
-            self._field, self._zbuffer, left, top, made.texture,
+            self._field, left, top, made.texture,
             layers.person, layers.background, layers.remnant, fade, frame,
         )  # fmt: skip
         for patch in made.patches(posed):
