@@ -102,15 +102,19 @@ class FaceFinder:
     def find(self, image: np.ndarray) -> list[Face]:
         """All faces of an RGB picture uint8 (H, W, 3), from left to right; none is an empty list.
 
-        A picture that seems empty is searched again in smaller tiles, then upside down and lying on its sides.
+        A picture that seems empty, or whose faces are odd, is searched again in smaller tiles, then upside down and
+        lying on its sides.
 
         Raises:
             FaceError: there are faces, but each is too small.
         """
         faces: list[Face] = []
         for turns, tiles in SEARCHES:
-            faces = [turned(f, -turns) for f in self._backend.find(rotated(image, turns), tiles)]
-            if faces:
+            found = [turned(f, -turns) for f in self._backend.find(rotated(image, turns), tiles)]
+            # Upside down, a mouth and a chin can pass for eyes and a forehead, but not without doubt.
+            if least_doubt(found) < least_doubt(faces):
+                faces = found
+            if least_doubt(faces) < UNSURE:
                 break
         faces = [self._seen_upright(image, f) for f in faces]
         if faces:
@@ -199,6 +203,10 @@ def turned(face: Face, turns: int) -> Face:
         points = np.stack([y, width - x, z], 1)
         width, height = height, width
     return Face(OpenSpace.load().fit(points), face.score, face.doubt, (width, height), face.turns)
+
+
+def least_doubt(faces: list[Face]) -> float:
+    return min((f.doubt for f in faces), default=float("inf"))
 
 
 def place(face: Face) -> float:

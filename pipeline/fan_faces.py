@@ -30,16 +30,14 @@ class FanFaces:
     """
 
     def __init__(self, weights: str | None):
-        import torch
-
-        folder = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints"
+        folder = Path(weights) if weights else default_folder()
         missing = [name for name in (DETECTOR, LANDMARKS) if not (folder / name).is_file()]
         if missing:
             raise SetupError(
                 [f"face.weights: {name} is not in {folder}; face.backend=face_alignment needs it" for name in missing]
             )
         self._space = OpenSpace.load()
-        self._network = load_network(folder.resolve(), "cuda" if torch.cuda.is_available() else "cpu")
+        self._network = load_network(folder.resolve())
 
     def find(self, image: np.ndarray, tiles: tuple[int, ...]) -> list[Face]:
         """Faces of an RGB picture, seen at up to 640 pixels per tile."""
@@ -65,7 +63,14 @@ class FanFaces:
             yield max(faces, key=lambda f: f.size_px).landmarks if faces else None
 
 
-def load_network(folder: Path, device: str):
+def default_folder() -> Path:
+    """Where torch keeps what it downloads."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def load_network(folder: Path):
     """face_alignment's pair of networks from a local folder. Raises SetupError for a damaged file."""
     import face_alignment
     import torch
@@ -78,7 +83,7 @@ def load_network(folder: Path, device: str):
         try:
             return face_alignment.FaceAlignment(
                 face_alignment.LandmarksType.TWO_D,
-                device=device,
+                device="cuda" if torch.cuda.is_available() else "cpu",
                 face_detector="sfd",
                 face_detector_kwargs={"path_to_detector": str(folder / DETECTOR)},
                 compile=False,
