@@ -18,7 +18,6 @@ Speed: one thread, process time, frames with head motion, open mouth and blinks;
 """
 
 import argparse
-import glob
 import hashlib
 import json
 import os
@@ -57,7 +56,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     report: dict[str, object] = {"speed": measure_speed(options.picture)}
     if not options.speed_only:
-        report["quality"] = measure_quality(sorted(glob.glob(options.videos)), options.limit, options.sheets)
+        report["quality"] = measure_quality(find_videos(options.videos), options.limit, options.sheets)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
 
@@ -78,7 +77,7 @@ def measure_speed(picture: Path | None) -> list[dict[str, float]]:
     rows = []
     print(f"{'size':>6}{'ms/frame':>10}{'frames/s':>10}{'prepare ms':>12}{'fit ms':>8}")
     for size in (256, 512):
-        framing = plan(image.shape[:2], face, "crop", size)
+        framing = plan((image.shape[0], image.shape[1]), face, "crop", size)
         portrait, moved = framing.portrait(image, matte), framing.move(face)
         renderer = MeshRenderer()
         prepared = renderer.prepare(portrait, moved)
@@ -101,7 +100,9 @@ def lively_motion(space: OpenSpace, face: FaceFit, frames: int) -> Motion:
     expression = expression + blink * space.blink(face).sum(0)
     swing = np.concatenate([0.06 * np.sin(2 * t), 0.12 * np.sin(1.5 * t), 0.05 * np.sin(t), 0 * t, 0 * t, 0 * t], 1)
     gaze = face.gaze + 0.1 * np.concatenate([np.sin(t), np.cos(t)], 1)
-    return Motion("open", expression.astype(np.float32), (face.pose + swing).astype(np.float32), gaze.astype(np.float32))
+    return Motion(
+        "open", expression.astype(np.float32), (face.pose + swing).astype(np.float32), gaze.astype(np.float32)
+    )
 
 
 def stopwatch(work, repeat: int) -> float:
@@ -211,13 +212,13 @@ def compare(image: np.ndarray, real: np.ndarray, points: "Points") -> dict[str, 
     found, expected = points(image), points(real)
     row = {
         "psnr": psnr(image, real, np.ones(real.shape[:2], bool)),
-        "ssim": float(structural_similarity(image, real, channel_axis=2)),
+        "ssim": float(np.mean(structural_similarity(image, real, channel_axis=2))),
     }
     if expected is None:
         return row | dict.fromkeys(("face_psnr", "landmarks", "mouth", "gap", "real_gap"), float("nan"))
     unit = np.linalg.norm(expected[topo.RIGHT_EYE_OUTER] - expected[topo.LEFT_EYE_OUTER])
     mask = np.zeros(real.shape[:2], np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(expected[list(topo.OVAL)]).astype(int), 1)
+    cv2.fillConvexPoly(mask, cv2.convexHull(expected[list(topo.OVAL)]).astype(int), (1,))
     row["face_psnr"] = psnr(image, real, mask > 0)
     row["real_gap"] = float(np.linalg.norm(expected[13] - expected[14]) / unit)
     if found is None:
@@ -289,6 +290,12 @@ def edge_width(row: np.ndarray, x: int, direction: int) -> int:
 
 
 # ---- reading
+
+
+def find_videos(pattern: str) -> list[str]:
+    """Paths that match a glob, sorted."""
+    folder = Path(pattern).parent
+    return sorted(str(path) for path in folder.glob(Path(pattern).name))
 
 
 def read_video(path: str) -> list[np.ndarray]:

@@ -93,7 +93,7 @@ class Head:
         away = looking_away(points, fitted, space.triangles)
         points[:, 2] = level_border(points, scale, float(face.pose[1]))
         holes = np.concatenate(list(topo.hole_triangles().values()))
-        around = surround.build(points, space.triangles, place, portrait.image.shape[:2])
+        around = surround.build(points, space.triangles, place, (portrait.image.shape[0], portrait.image.shape[1]))
         return cls(
             image=portrait.image,
             face=face,
@@ -195,7 +195,7 @@ def level_border(points: np.ndarray, scale: float, yaw: float) -> np.ndarray:
     centre = xy[[topo.RIGHT_EYE_OUTER, topo.LEFT_EYE_OUTER, *topo.LIPS]].mean(0)
     radius = np.linalg.norm(xy - centre, axis=1)
     far_side = smoothstep(-0.1, 0.3, -np.sign(yaw) * (xy[:, 0] - centre[0]) / scale)
-    far_side *= smoothstep(*HALF_PROFILE, abs(yaw))
+    far_side *= smoothstep(HALF_PROFILE[0], HALF_PROFILE[1], np.abs(yaw))
     slope = MAX_SLOPE + (FAR_SLOPE - MAX_SLOPE) * far_side
     core = (LEVEL_CORE + (FAR_CORE - LEVEL_CORE) * far_side) * scale
     order = np.argsort(radius)

@@ -43,7 +43,9 @@ def separate(image: np.ndarray, matte: np.ndarray, outline: np.ndarray, unit: fl
         outline: polygon around the face in pixels, shape (k, 2); inside it everything is person.
         unit: distance of the outer eye corners, pixels.
     """
-    matte = np.maximum(np.clip((matte - FAINT) / (SURE - FAINT), 0, 1).astype(np.float32), face_mask(outline, matte.shape))
+    matte = np.maximum(
+        np.clip((matte - FAINT) / (SURE - FAINT), 0, 1).astype(np.float32), face_mask(outline, matte.shape)
+    )
     colours = image.astype(np.float32)
     background = fill_behind(colours, matte, unit)
     inside = fill(colours, smoothstep(0.85, 1.0, matte).astype(np.float32))
@@ -65,7 +67,7 @@ def face_mask(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     centre = outline.mean(0)
     inner = centre + (outline - centre) * INNER - 0.5
-    cv2.fillPoly(mask, [np.round(inner * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    cv2.fillPoly(mask, [np.round(inner * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
     return mask.astype(np.float32) / 255
 
 
@@ -89,10 +91,10 @@ def fill_behind(colours: np.ndarray, matte: np.ndarray, unit: float) -> np.ndarr
     rows, columns = np.nonzero(known)
     nearest[labels[known]] = np.column_stack([columns, rows])
     grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
-    towards = cv2.GaussianBlur(nearest[labels] - grid, (0, 0), max(1.0, 0.06 * unit))
-    mirrored_at = grid + 2 * towards
-    mirrored = cv2.remap(colours, mirrored_at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    shown = cv2.remap(known.astype(np.float32), mirrored_at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    towards = cv2.GaussianBlur(nearest[labels.astype(np.int64)] - grid, (0, 0), max(1.0, 0.06 * unit))
+    at_x, at_y = cv2.split(grid + 2 * towards)
+    mirrored = cv2.remap(colours, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    shown = cv2.remap(known.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     trust = cv2.erode(shown, np.ones((3, 3)))
     trust = cv2.GaussianBlur(trust, (0, 0), max(1.0, 0.03 * unit)) * shown
     trust = smoothstep(0.5, 0.95, trust)[..., None]

@@ -5,6 +5,7 @@ A frame is the photo's person warped by the posed mesh over a filled background,
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from models.mesh.geometry import Head, Posed
 from models.mesh.matte import Layers, separate
 from models.mesh.patches import Patch, composite
 from models.mesh.surround import RAYS
+
+if TYPE_CHECKING:
+    from models.mesh.torch_path import TorchWarp
 
 BATCH = 8  # frames handed out at once
 
@@ -30,6 +34,11 @@ class PreparedHead:
     view: tuple[int, int, int, int]
     mouth: mouth.MouthAssets
     eyes: eyes.EyesAssets
+
+    @property
+    def fade_px(self) -> float:
+        """Motion over which the matting remnant vanishes: two pixels at 512."""
+        return max(1.0, 2.0 * self.view[2] / 512)
 
     def patches(self, posed: Posed) -> list[Patch]:
         """Eyes and mouth of one frame, in painting order, placed in pixels of the image."""
@@ -55,22 +64,39 @@ class MeshRenderer:
         head = Head.build(portrait, face, self._face_space)
         mouth_assets = mouth.prepare(head)
         layers = separate(
-            mouth_assets.texture, portrait.matte, head.source.xy[topo.VERTICES : topo.VERTICES + RAYS], head.eye_distance_px
+            mouth_assets.texture,
+            portrait.matte,
+            head.source.xy[topo.VERTICES : topo.VERTICES + RAYS],
+            head.eye_distance_px,
         )
         return PreparedHead(head, mouth_assets.texture, layers, portrait.view, mouth_assets, eyes.prepare(head))
 
     def frames(self, prepared: PreparedHead, motion: Motion, start: int, stop: int) -> Iterator[np.ndarray]:
         """Frames [start, stop) in batches: uint8, shape (n, view height, view width, 3)."""
         near = prepared.head.limit(motion[slice(start, stop)])
-        draw = _Canvas(prepared)
+        canvas = self._canvas(prepared)
+        left, top, *_ = prepared.view
         for first in range(0, len(near), BATCH):
             some = near[slice(first, first + BATCH)]
             posed = [prepared.head.pose(*frame) for frame in zip(some.expression, some.pose, some.gaze)]
-            yield draw.batch(posed)
+            frames = canvas.batch(posed)
+            for frame, mesh in zip(frames, posed):
+                for patch in prepared.patches(mesh):
+                    composite(frame, patch, (left, top))
+            yield frames
+
+    def _canvas(self, prepared: PreparedHead) -> "CompiledWarp | TorchWarp":
+        if self._device == "cpu":
+            return CompiledWarp(prepared)
+        from models.mesh.torch_path import TorchWarp
+
+        return TorchWarp(
+            prepared.head, prepared.texture, prepared.layers, prepared.view, prepared.fade_px, self._device
+        )
 
 
-class _Canvas:
-    """Buffers of the compiled path, reused from frame to frame."""
+class CompiledWarp:
+    """Draws a portrait's frames, without eyes and mouth, by the compiled loops; reuses its buffers."""
 
     def __init__(self, prepared: PreparedHead):
         _, _, width, height = prepared.view
@@ -79,25 +105,17 @@ class _Canvas:
         self._zbuffer = np.empty((warp.FINE * height, warp.FINE * width), np.float32)
 
     def batch(self, posed: list[Posed]) -> np.ndarray:
-        """Draw frames: uint8, shape (n, h, w, 3)."""
-        _, _, width, height = self._prepared.view
+        """Frames: uint8, shape (n, h, w, 3)."""
+        made = self._prepared
+        left, top, width, height = made.view
+        head, layers = made.head, made.layers
         frames = np.empty((len(posed), height, width, 3), np.uint8)
         for frame, mesh in zip(frames, posed):
-            self._draw(frame, mesh)
+            warp.rasterise(
+                mesh.xy, mesh.depth, head.source.xy, head.triangles, head.bias, left, top, self._field, self._zbuffer
+            )
+            warp.composite(
+                self._field, left, top, made.texture, layers.person, layers.background, layers.remnant,
+                np.float32(made.fade_px), frame,
+            )  # fmt: skip
         return frames
-
-    def _draw(self, frame: np.ndarray, posed: Posed) -> None:
-        made = self._prepared
-        left, top, width, _ = made.view
-        source, layers = made.head.source, made.layers
-        warp.rasterise(
-            posed.xy, posed.depth, source.xy, made.head.triangles, made.head.bias, left, top,
-            self._field, self._zbuffer,
-        )  # fmt: skip
-        fade = np.float32(max(1.0, warp.REMNANT_FADE_PX * width / 512))
-        warp.composite(
-            self._field, left, top, made.texture,
-            layers.person, layers.background, layers.remnant, fade, frame,
-        )  # fmt: skip
-        for patch in made.patches(posed):
-            composite(frame, patch, (left, top))

@@ -10,10 +10,9 @@ import numba
 import numpy as np
 
 FINE = 2  # samples of the field per pixel, across and down
-TORN_PX = np.float32(2.5)  # a field that jumps further within a pixel has an edge there
+TORN_PX = np.float32(1.0)  # across a pixel's samples: further apart, they lie on an edge or in a picture shrunk by two
 SHARPNESS = np.float32(-0.75)  # of the cubic kernel; the same as in torch.nn.functional.grid_sample
 STILL = np.float32(1e-3)  # pixels moved less than this are copied from the photo
-REMNANT_FADE_PX = 2.0  # motion over which the matting remnant fades out, at a 512 px view
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
