@@ -1,16 +1,16 @@
 """Fits of the open space to detected points: a photo, a video, or 68 landmarks."""
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import savgol_filter
 
 from models.facespace import camera
 from models.facespace import topology as top
 from models.facespace.gaze import estimate_gaze, hold_through_blinks
 from models.facespace.solver import Fits, Problem
+from models.facespace.temporal import blur, fit_parabolas
 from models.interfaces import EXPRESSION, IDENTITY, FaceFit, Motion
 
 if TYPE_CHECKING:
@@ -34,17 +34,40 @@ class Fitter:
 
     def __init__(self, space: "OpenSpace"):
         self.space = space
-        mean = space.mean[: top.VERTICES]
-        both = np.concatenate([space.expression, space.identity])
+        self.mean = space.mean[: top.VERTICES]
+        self.both = np.concatenate([space.expression, space.identity])
         waves = np.array([name.startswith("wave") for name in space.expression_names])
-        expression_price = EXPRESSION_PRICE * np.where(waves, WAVE_PRICE, 1.0)
-        price = np.concatenate([expression_price, IDENTITY_PRICE / space.identity_sd**2])
-        self.photo = Problem(mean, both, weights(PHOTO_LIDS), price)
-        self.shared = Problem(mean, both, weights(VIDEO_LIDS), price)
-        self.moving = Problem(mean, space.expression, weights(VIDEO_LIDS), expression_price)
+        self.expression_price = EXPRESSION_PRICE * np.where(waves, WAVE_PRICE, 1.0)
+        self.price = np.concatenate([self.expression_price, IDENTITY_PRICE / space.identity_sd**2])
+
+    # Each problem's products are worked out when it is first needed.
+
+    @cached_property
+    def photo(self) -> Problem:
+        return Problem(self.mean, self.both, weights(PHOTO_LIDS), self.price)
+
+    @cached_property
+    def shared(self) -> Problem:
+        """Identity and expression of several frames of a video."""
+        return Problem(self.mean, self.both, weights(VIDEO_LIDS), self.price)
+
+    @cached_property
+    def moving(self) -> Problem:
+        """Expression alone, of every frame of a video."""
+        return Problem(self.mean, self.space.expression, weights(VIDEO_LIDS), self.expression_price)
+
+    @cached_property
+    def sparse(self) -> Problem:
+        """68 landmarks, which have no depth."""
         jaw_lighter = np.where(np.arange(68) < 17, IBUG_JAW, 1.0)
-        self.sparse = Problem(space.ibug(mean), space.ibug(both), jaw_lighter, price, depth_weight=0.0)
-        self.sharp = sharp_span(space)
+        views = self.space.ibug(self.mean), self.space.ibug(self.both)
+        return Problem(*views, jaw_lighter, self.price, depth_weight=0.0)
+
+    @cached_property
+    def sharp(self) -> np.ndarray:
+        """Orthonormal rows (S, 64) that span the movements of jaw, lips and lids."""
+        names = [n for n in self.space.direction_names if n.startswith(SHARP)]
+        return np.linalg.qr(np.stack([self.space.direction(n) for n in names], 1))[0].T
 
     def fit_points(self, landmarks: np.ndarray) -> FaceFit:
         """A face from points (478, 3) in pixels."""
@@ -110,12 +133,6 @@ def weights(lids: float) -> np.ndarray:
     return result
 
 
-def sharp_span(space: "OpenSpace") -> np.ndarray:
-    """Orthonormal rows (S, 64) that span the movements of jaw, lips and lids."""
-    names = [n for n in space.direction_names if n.startswith(SHARP)]
-    return np.linalg.qr(np.stack([space.direction(n) for n in names], 1))[0].T
-
-
 def normalised(points: np.ndarray, right: int, left: int) -> tuple[np.ndarray, float, np.ndarray]:
     """Points (T, N, 3) in units of the median distance of the outer eye corners, around the first frame's middle."""
     unit = float(np.median(np.linalg.norm(points[:, left, :2] - points[:, right, :2], axis=1)))
@@ -132,12 +149,11 @@ def mean_error(problem: Problem, fits: Fits, points: np.ndarray) -> float:
 def smooth_cameras(fits: Fits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log scales (T,), angles (T, 3) and shifts (T, 3) with the detector's noise taken out, without delay."""
     values = np.column_stack([np.log(fits.scale), np.unwrap(camera.angles(fits.turn), axis=0), fits.shift])
-    if len(values) >= POSE_WINDOW:
-        values = np.asarray(savgol_filter(values, POSE_WINDOW, polyorder=2, axis=0, mode="interp"))
+    values = fit_parabolas(values, POSE_WINDOW)
     return values[:, 0], values[:, 1:4], values[:, 4:]
 
 
 def smooth_calm_part(coefficients: np.ndarray, sharp: np.ndarray) -> np.ndarray:
     """Coefficients (T, 64), smoothed over time but within the span of the orthonormal rows `sharp` (S, 64)."""
-    calm = gaussian_filter1d(coefficients, CALM_FRAMES, axis=0, mode="nearest")
+    calm = blur(coefficients, CALM_FRAMES)
     return calm + (coefficients - calm) @ sharp.T @ sharp

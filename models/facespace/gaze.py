@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, median_filter
 
 from models.facespace import camera
 from models.facespace import topology as top
+from models.facespace.temporal import blur, take_medians
 from models.interfaces import FaceFit
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ def hold_through_blinks(gaze: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         return gaze
     frames = np.arange(len(gaze))
     bridged = np.stack([np.interp(frames, seen, gaze[seen, k]) for k in range(2)], 1)
-    return gaussian_filter1d(median_filter(bridged, (5, 1), mode="nearest"), 0.7, axis=0, mode="nearest")
+    return blur(take_medians(bridged, 5), 0.7)

@@ -1,6 +1,6 @@
 """The open morphable model: 468 vertices, 80 ways faces differ, 64 ways they move.
 
-The tables ship in models/weights/open, made by `python -m scripts.build_open_space`. Numpy and scipy only.
+The tables ship in models/weights/open, made by `python -m scripts.build_open_space`. Numpy only.
 """
 
 from functools import cache, cached_property
