@@ -111,6 +111,7 @@ def _configure_ray_data() -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # advertises progress bars
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    context.issue_detectors_config.detectors = []  # they fill the terminal with hints for other users of Ray Data
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # a row is a block: the parts of a long clip spread over all workers
     context.max_errored_blocks = 0

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pipeline.speech import SpeechInfo
 
 MATTE_PIXELS = 2_000_000  # most pixels of a matte on its way; it is smooth
-PREP_REVISION = 1  # raise it when preparing the same input gives another result: old results are left aside
+SMALL_SHARE = 0.105  # eye distance over the longer side below which most of the picture isn't about the face
+PREP_REVISION = 2  # raise it when preparing the same input gives another result: old results are left aside
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,10 @@ def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: Ren
     found = [*picture.warnings, *picture_warnings(image, chosen.box), *chosen.warnings]
     if len(faces) > 1:
         found.append("several faces")
+    if chosen.turns:
+        found.append("turned upright")
+    if chosen.size_px < SMALL_SHARE * max(image.shape[:2]):
+        found.append("small in the picture")
     return PreppedPortrait(
         uri=uri,
         sha256=fetched.sha256,
