@@ -33,6 +33,7 @@ USUAL_APART, USUAL_RESIDUAL, MOST_DOUBT = 0.05, 0.0125, 2.9
 BLURRY_PX = 14.0  # between the eyes: landmarks of smaller faces are pixels apart by nature
 NOISE = ("absl::InitializeLog", "inference_feedback_manager", "landmark_projection_calculator", "XNNPACK delegate")
 
+BLANK = np.zeros((64, 64, 3), np.uint8)  # networks are loaded, and chatter, at the first picture
 _stderr_lock = threading.Lock()
 
 
@@ -52,9 +53,8 @@ class MediapipeFaces:
             self._mesh = solutions.face_mesh.FaceMesh(
                 static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
             )
-            blank = np.zeros((64, 64, 3), np.uint8)
             for graph in (*self._detectors, self._mesh):
-                graph.process(blank)
+                graph.process(BLANK)
         self._lock = threading.Lock()
         self._warned = False
 
@@ -72,8 +72,11 @@ class MediapipeFaces:
     def track(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
         """Points (478, 3) of the largest face for each RGB frame; None where it isn't seen."""
         track = MediapipeTrack(self)
-        for frame in frames:
-            yield track.follow(frame)
+        try:
+            for frame in frames:
+                yield track.follow(frame)
+        finally:
+            track.close()
 
     def _look(self, image: np.ndarray, box: np.ndarray) -> Face | None:
         """The human face within a box (x, y, side), or None."""
@@ -143,7 +146,12 @@ class MediapipeTrack:
             self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
                 static_image_mode=False, refine_landmarks=True, min_detection_confidence=0.3
             )
+            self._mesh.process(BLANK)
         self._window: np.ndarray | None = None
+
+    def close(self) -> None:
+        """Free the network; a run over many videos would pile them up."""
+        self._mesh.close()
 
     def follow(self, image: np.ndarray) -> np.ndarray | None:
         """Points (478, 3) of the next RGB frame, or None where no face is seen."""
