@@ -1,0 +1,106 @@
+"""Weights that users bring: read without running anything in them, checked name by name and shape by shape.
+
+Pickles are opened with `weights_only=True`, so that a file can hold tensors and nothing else.
+"""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+SHOWN = 3  # names of an error message, of each kind
+# What batch normalisation counts while it trains: files of torch before 0.4.1 lack it, and nothing here reads it.
+UNUSED = ".num_batches_tracked"
+
+
+class WeightsError(ValueError):
+    """A file is no checkpoint, or one of another network. The message names the file and what is wrong with it."""
+
+    def __init__(self, path: Path, problem: str):
+        super().__init__(f"{path}: {problem}")
+        self.path, self.problem = path, problem
+
+    def __reduce__(self):
+        return (type(self), (self.path, self.problem))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint by name, on the CPU.
+
+    Understands safetensors and torch files, told apart by content; a training checkpoint is reduced to its
+    "state_dict", and the "module." that data-parallel training puts before every name is removed.
+
+    Raises:
+        WeightsError: no such file, neither format, or anything but tensors in it.
+    """
+    try:
+        state = load_file(path) if _is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(path, f"can't be read: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        problem = "holds more than tensors, or is no torch file; only plain state dicts are loaded"
+        raise WeightsError(path, problem) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise WeightsError(path, f"is damaged, or neither a safetensors nor a torch file: {error}") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeightsError(path, "is no state dict: tensors by name are needed, not a whole model or a list")
+    names = [str(name) for name in state]
+    prefix = "module." if all(name.startswith("module.") for name in names) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in zip(names, state.values())}
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Iterable[str] = ()) -> None:
+    """Give a network its weights; every name and every shape must agree.
+
+    Args:
+        network: on the CPU; put into evaluation mode, without gradients.
+        state: tensors by the network's own names.
+        path: of the file they are from, for the message.
+        optional: beginnings of names that the file may hold and the network has no use for, or the reverse.
+    Raises:
+        WeightsError: with the first missing, unexpected and misshapen names.
+    """
+    spared = tuple(optional)
+    wanted = {n: t for n, t in network.state_dict().items() if not n.endswith(UNUSED)}
+    given = {n: t for n, t in state.items() if not n.endswith(UNUSED)}
+    missing = [n for n in wanted if n not in given and not n.startswith(spared)]
+    unexpected = [n for n in given if n not in wanted and not n.startswith(spared)]
+    misshapen = [
+        f"{n} {tuple(given[n].shape)} instead of {tuple(wanted[n].shape)}"
+        for n in wanted
+        if n in given and given[n].shape != wanted[n].shape
+    ]
+    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+    problems = [_list(kind, names) for kind, names in found if names]
+    if problems:
+        raise WeightsError(path, f"is not a checkpoint of {type(network).__name__}: {'; '.join(problems)}")
+    network.load_state_dict({n: t for n, t in given.items() if n in wanted}, strict=False)
+    network.eval().requires_grad_(False)
+
+
+def load_strict(network: nn.Module, path: Path, optional: Iterable[str] = ()) -> None:
+    """`fill` a network from a file."""
+    fill(network, read_state(path), path, optional)
+
+
+def count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbered blocks `prefix.0.`, `prefix.1.`, ... a checkpoint has."""
+    numbers = {n.removeprefix(f"{prefix}.").partition(".")[0] for n in state if n.startswith(f"{prefix}.")}
+    return len(numbers)
+
+
+def _list(kind: str, names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{kind}: {', '.join(names[:SHOWN])}{more}"
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins like one: the length of the header as eight bytes, then JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
