@@ -93,7 +93,7 @@ class Head:
         away = looking_away(points, fitted, space.triangles)
         points[:, 2] = level_border(points, scale, float(face.pose[1]))
         holes = np.concatenate(list(topo.hole_triangles().values()))
-        around = surround.build(points, space.triangles, place, (portrait.image.shape[0], portrait.image.shape[1]))
+        around = surround.build(points, space.triangles, place, portrait.matte)
         return cls(
             image=portrait.image,
             face=face,

@@ -27,7 +27,8 @@ NECK = (-0.75, 0.95)  # units below the chin where the neck starts to stay behin
 FADE = (1.0, 2.4)  # units from the outline over which all motion fades out
 SWAY = 0.0  # share of the head's shift that shoulders go along with
 MIMIC = 0.75  # units from the outline over which expression fades out
-GUARD = 0.5  # units from the picture's edge within which nothing is pulled inwards: there is no picture behind it
+GUARD = 0.5  # units from the picture's edge within which a person that it cuts off isn't pulled inwards
+CUT_SPREAD = 0.25  # units along the edge over which a cut-off person is felt
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,14 @@ class Surround:
         return np.concatenate([inner, outer])
 
 
-def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, shape: tuple[int, int]) -> Surround:
+def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, matte: np.ndarray) -> Surround:
     """The rings of a photo.
 
     Args:
         points: face vertices, pixels and depth in pixels, shape (468, 3).
         face_triangles: shape (F, 3).
         place: the photo's camera.
-        shape: height, width of the picture.
+        matte: of the picture, shape (H, W).
     """
     pose, scale_px, _ = place
     scale = float(scale_px * np.exp(-pose[5]))
@@ -113,7 +114,7 @@ def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, shape: t
         rigid=rigid.reshape(-1).astype(np.float32),
         sway=sway.reshape(-1).astype(np.float32),
         mimic=mimic.reshape(-1).astype(np.float32),
-        guard=guard_edges(xy, ring0[:, :2], shape, scale).reshape(-1, 4).astype(np.float32),
+        guard=guard_edges(xy, ring0[:, :2], matte, scale).reshape(-1, 4).astype(np.float32),
     )
 
 
@@ -143,24 +144,36 @@ def find_outline(xy: np.ndarray, face_triangles: np.ndarray) -> np.ndarray:
     return weights + TUCK / len(xy)
 
 
-def guard_edges(xy: np.ndarray, ring0: np.ndarray, shape: tuple[int, int], scale: float) -> np.ndarray:
+def guard_edges(xy: np.ndarray, ring0: np.ndarray, matte: np.ndarray, scale: float) -> np.ndarray:
     """How far points near the picture's edge may be pulled into it, shape (..., RAYS, 4): right, left, down, up.
+
+    Where the edge cuts off the person there is nothing behind it to pull in; what is near is stretched instead.
 
     Args:
         xy: ring points, pixels, shape (..., RAYS, 2).
         ring0: pixels, shape (RAYS, 2).
-        shape: height, width of the picture.
+        matte: shape (H, W).
         scale: pixels per model unit.
     """
-    size = np.array([shape[1], shape[0]])
+    height, width = matte.shape
+    spread = 2 * round(CUT_SPREAD * scale) + 1
+    column = np.clip(xy[..., 0].astype(int), 0, width - 1)
+    row = np.clip(xy[..., 1].astype(int), 0, height - 1)
+
+    def cut(edge: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Whether the person is cut off near these places of an edge, 0..1."""
+        near = cv2.dilate(edge.reshape(1, -1), np.ones((1, spread)))
+        return cv2.blur(near, (spread, 1))[0][at]
 
     def room(points: np.ndarray) -> np.ndarray:
-        return np.concatenate([points, size - points], -1)[..., [0, 2, 1, 3]] / scale
+        return np.concatenate([points, (width, height) - points], -1)[..., [0, 2, 1, 3]] / scale
 
+    edges = ((matte[:, 0], row), (matte[:, -1], row), (matte[0], column), (matte[-1], column))
+    stopped = np.stack([cut(edge, at) for edge, at in edges], -1)
     inner = room(ring0)
-    taken = smoothstep(0.0, 1.0, room(xy) / np.clip(inner, 0.05, GUARD))
+    free = smoothstep(0.0, 1.0, room(xy) / np.clip(inner, 0.05, GUARD))
     # a face that is cut off itself has to move with whatever lies beyond the edge
-    return 1 - (1 - taken) * smoothstep(0.05, 0.3, inner)
+    return 1 - stopped * (1 - free) * smoothstep(0.05, 0.3, inner)
 
 
 def triangles() -> np.ndarray:

@@ -125,7 +125,7 @@ class TorchWarp:
         height, width = self._person.shape[2:]
         size = torch.tensor([width, height], dtype=torch.float32, device=self._device)
         grid = (2 * at / size - 1).reshape(1, 1, -1, 2)
-        found = nn.grid_sample(self._person, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+        found = nn.grid_sample(self._person, grid, mode="bicubic", padding_mode="border", align_corners=False)
         return found[0, :, 0].T.reshape(*at.shape[:-1], 4)
 
     def _centres(self, start: int, count: int, fine: int = 1) -> torch.Tensor:

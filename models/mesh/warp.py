@@ -98,12 +98,8 @@ def _cubic(t):
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
-def _mirror(i, n):
-    """Index i reflected into 0..n-1."""
-    if i < 0:
-        i = -1 - i
-    if i >= n:
-        i = 2 * n - 1 - i
+def _clamp(i, n):
+    """Index i held within 0..n-1."""
     return min(max(i, 0), n - 1)
 
 
@@ -118,10 +114,10 @@ def sample(person, x, y):
     if 1 <= ix < columns - 2 and 1 <= iy < rows - 2:
         k0, k1, k2, k3 = ix - 1, ix, ix + 1, ix + 2
     else:
-        k0, k1 = _mirror(ix - 1, columns), _mirror(ix, columns)
-        k2, k3 = _mirror(ix + 1, columns), _mirror(ix + 2, columns)
+        k0, k1 = _clamp(ix - 1, columns), _clamp(ix, columns)
+        k2, k3 = _clamp(ix + 1, columns), _clamp(ix + 2, columns)
     for j in range(4):
-        q = person[_mirror(iy - 1 + j, rows)]
+        q = person[_clamp(iy - 1 + j, rows)]
         w = v[j]
         r += w * (h0 * q[k0, 0] + h1 * q[k1, 0] + h2 * q[k2, 0] + h3 * q[k3, 0])
         g += w * (h0 * q[k0, 1] + h1 * q[k1, 1] + h2 * q[k2, 1] + h3 * q[k3, 1])
