@@ -58,6 +58,11 @@ def landmark_view(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def tidy(values: np.ndarray) -> np.ndarray:
+    """Six decimals, float32: what differs between linear algebra libraries is rounded away."""
+    return (np.round(values, 6) + 0.0).astype(np.float32)
+
+
 def write_card(frames: list[tuple[dict[str, str], np.ndarray]], names: list[str], digest: str) -> None:
     rows = "\n".join(
         f"| {row['speaker']} | {row['source']} | {row['licence']} | {row['sha256']} |" for row, _ in frames
@@ -112,14 +117,14 @@ def main() -> None:
     path = OUT / "face_space.npz"
     np.savez_compressed(
         path,
-        mean=mean.astype(np.float32),
+        mean=tidy(mean),
         mirror=mirror.astype(np.int32),
         triangles=triangles,
-        identity=identity.astype(np.float32),
-        identity_sd=identity_sd.astype(np.float32),
-        expression=expression.astype(np.float32),
+        identity=tidy(identity),
+        identity_sd=tidy(identity_sd),
+        expression=tidy(expression),
         expression_names=np.array(names),
-        directions=directions.astype(np.float32),
+        directions=tidy(directions),
         direction_names=np.array(list(fields)),
         ibug_vertices=ibug_vertices,
         ibug_shares=ibug_shares,

@@ -1,10 +1,12 @@
 """The shipped tables: a symmetric, orthonormal model whose movements do what they are called."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from models.facespace import topology as top
-from models.facespace.open import OpenSpace
+from models.facespace.open import TABLES, OpenSpace
 
 SPACE = OpenSpace.load()
 NEUTRAL = np.zeros(80)
@@ -144,6 +146,11 @@ def test_68_landmarks_follow_the_face():
     assert (np.diff(points[27:31, 1]) > 0).all()  # down the nose
     assert points[17:27, 1].max() < points[36:48, 1].min()  # brows above eyes
     assert points[51, 1] < points[62, 1] <= points[66, 1] < points[57, 1]
+
+
+def test_the_card_describes_this_file():
+    assert hashlib.sha256(TABLES.read_bytes()).hexdigest() in (TABLES.parent / "README.md").read_text()
+    assert TABLES.stat().st_size < 3_000_000
 
 
 def test_unknown_movement_names_the_known_ones():
