@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.inputs import write_portrait, write_speech
+from benchmarks.processes import cpu_seconds
 from pipeline.config import RenderConfig, load_config
 from pipeline.environment import worker_variables
 
@@ -52,11 +52,11 @@ def main() -> None:
 
 
 def _round(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
-    began, cpu = time.perf_counter(), _cpu_s()
+    began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
     _in_pool(_config(folder, "pool", asked), asked.workers, asked.clips)
-    pool_s, pool_cpu_s = time.perf_counter() - began, _cpu_s() - cpu
-    began, cpu = time.perf_counter(), _cpu_s()
-    start_s, running_s, stop_s = _in_flow(_config(folder, "flow", asked))
+    pool_s, pool_cpu_s = time.perf_counter() - began, cpu_seconds(os.getpid()) - cpu
+    began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
+    start_s, running_s, stop_s, cpu_after = _in_flow(_config(folder, "flow", asked))
     return {
         "pool_s": pool_s,
         "pool_cpu_s": pool_cpu_s,
@@ -64,12 +64,12 @@ def _round(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
         "flow_start_s": start_s,
         "flow_running_s": running_s,
         "flow_stop_s": stop_s,
-        "flow_cpu_s": _cpu_s() - cpu,
+        "flow_cpu_s": cpu_after - cpu,
     }
 
 
-def _in_flow(config: RenderConfig) -> tuple[float, float, float]:
-    """Render the manifest through Ray; seconds to start the cluster, to run, to stop it."""
+def _in_flow(config: RenderConfig) -> tuple[float, float, float, float]:
+    """Render the manifest through Ray; seconds to start the cluster, to run, to stop it, and CPU seconds until then."""
     from pipeline import assemble, cluster, flow
     from pipeline.commit import Output
     from pipeline.manifest import clips_of
@@ -82,10 +82,10 @@ def _in_flow(config: RenderConfig) -> tuple[float, float, float]:
         work = flow.Stages()
         flow.run(todo, config, "benchmark", work, lambda line: None)
         assemble.close(todo, config, "benchmark", work.join)
-        done = time.perf_counter()
+        done, cpu = time.perf_counter(), cpu_seconds(os.getpid())
     if len(Output(config.out).committed()) != len(todo.tasks):
         raise SystemExit("the flow did not render every clip: the comparison would be meaningless")
-    return started - began, done - started, time.perf_counter() - done
+    return started - began, done - started, time.perf_counter() - done, cpu
 
 
 def _in_pool(config: RenderConfig, workers: int, clips: int) -> None:
@@ -129,12 +129,6 @@ def _config(folder: Path, side: str, asked: argparse.Namespace) -> RenderConfig:
         shutil.rmtree(folder / side / name, ignore_errors=True)
     words = [f"manifest={folder}/manifest.jsonl", f"out={folder}/{side}/out", f"cache.dir={folder}/{side}/cache"]
     return load_config([*words, f"controls.size={asked.size}", f"flow.render_actors={asked.workers}"])
-
-
-def _cpu_s() -> float:
-    """CPU seconds of this process and of all children that have ended."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _print(result: dict[str, float]) -> None:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.inputs import write_portrait, write_speech
+from benchmarks.processes import process_tree
 
 SAMPLE_S = 0.1
 
@@ -51,27 +52,11 @@ def _render(folder: Path, minutes: float, size: int) -> tuple[float, float]:
     began, peak = time.monotonic(), 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            peak = max(peak, sum(_memory_mb(pid) for pid in _tree(process.pid)))
+            peak = max(peak, sum(_memory_mb(pid) for pid in process_tree(process.pid)))
             time.sleep(SAMPLE_S)
     if process.returncode:
         raise SystemExit(f"rendering {minutes} minutes failed")
     return peak, time.monotonic() - began
-
-
-def _tree(root: int) -> list[int]:
-    """A process and its descendants."""
-    parents = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                stat = Path(entry.path, "stat").read_text()
-            except OSError:  # ended meanwhile
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
 
 
 def _memory_mb(pid: int) -> float:
