@@ -23,9 +23,9 @@ RING_DISTANCES = (0.0, 0.05, 0.12, 0.21, 0.33, 0.48, 0.67, 0.92, 1.24, 1.65, 2.1
 TUCK = 0.015  # how far ring 0 lies under the face, of the way to its middle: no gap shows where the outline is hollow
 RING_SLOPE = 1.0  # of depth against picture where the outline runs into hair and neck
 SKULL = (0.0, -0.2, 0.85)  # model units: the head's silhouette (hair, ears) lies as deep as this point
-NECK = (-0.75, 0.95)  # units below the chin where the neck starts to stay behind, and where it stays for good
+NECK = (-0.9, 0.75)  # units below the chin where the neck starts to stay behind, and where it stays for good
+JAW = 0.4  # units from the outline within which the neck loosens: skin folds under a lowered chin, it doesn't tear
 FADE = (1.0, 2.4)  # units from the outline over which all motion fades out
-SWAY = 0.0  # share of the head's shift that shoulders go along with
 MIMIC = 0.75  # units from the outline over which expression fades out
 GUARD = 0.5  # units from the picture's edge within which a person that it cuts off isn't pulled inwards
 CUT_SPREAD = 0.25  # units along the edge over which a cut-off person is felt
@@ -40,7 +40,6 @@ class Surround:
         outer: ring 1 and up in model units, float32, shape (N, 3).
         start: their pixels in the photo, shape (N, 2).
         rigid: how far a point follows the head, 0..1, shape (N,).
-        sway: how far it follows the head's shift where it doesn't follow the head, 0..1, shape (N,).
         mimic: how far it follows the expression of the outline on its ray, 0..1, shape (N,).
         guard: share of a pull to the right, left, down, up that a point near the picture's edge takes part in,
             shape (N, 4).
@@ -50,7 +49,6 @@ class Surround:
     outer: np.ndarray
     start: np.ndarray
     rigid: np.ndarray
-    sway: np.ndarray
     mimic: np.ndarray
     guard: np.ndarray
 
@@ -68,9 +66,7 @@ class Surround:
         inner = camera.project(self.edge @ canonical, pose, face.scale_px, face.origin_px)
         mimic = self.mimic[:, None] * np.tile(self.edge @ change, (len(RING_DISTANCES) - 1, 1))
         outer = camera.project(self.outer + mimic, pose, face.scale_px, face.origin_px)
-        shift = face.scale_px * (pose[3:5] - face.pose[3:5])
-        rigid = self.rigid[:, None]
-        step = rigid * (outer[:, :2] - self.start) + (1 - rigid) * self.sway[:, None] * shift
+        step = self.rigid[:, None] * (outer[:, :2] - self.start)
         step *= np.where(step > 0, self.guard[:, 0::2], self.guard[:, 1::2])
         outer[:, :2] = self.start + step
         return np.concatenate([inner, outer])
@@ -102,8 +98,7 @@ def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, matte: n
     down = np.array([-np.sin(pose[2]), np.cos(pose[2])])
     below = (xy @ down - points[topo.CHIN, :2] @ down) / scale
     fade = 1 - smoothstep(*FADE, away)
-    rigid = (1 - smoothstep(*NECK, below)) * fade
-    sway = SWAY * fade
+    rigid = (1 - smoothstep(*NECK, below) * smoothstep(0.0, JAW, away)) * fade
     mimic = 1 - smoothstep(0.0, MIMIC, away)
     start = xy.reshape(-1, 2)
     lifted = camera.unproject(np.column_stack([start, depth.reshape(-1)]), *place)
@@ -112,7 +107,6 @@ def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, matte: n
         outer=lifted.astype(np.float32),
         start=start.astype(np.float32),
         rigid=rigid.reshape(-1).astype(np.float32),
-        sway=sway.reshape(-1).astype(np.float32),
         mimic=mimic.reshape(-1).astype(np.float32),
         guard=guard_edges(xy, ring0[:, :2], matte, scale).reshape(-1, 4).astype(np.float32),
     )
