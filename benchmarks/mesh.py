@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -34,6 +35,9 @@ from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion, Portrait
 from models.mesh.renderer import MeshRenderer
 from pipeline.framing import plan
+
+if TYPE_CHECKING:
+    from pipeline.face import Face
 
 SIZE = 256
 STEP = 16  # frames between comparisons
@@ -69,11 +73,11 @@ def measure_speed(picture: Path | None) -> list[dict[str, float]]:
     from pipeline.face import FaceFinder, segment_person
 
     image = read_picture(picture)
-    landmarks = FaceFinder().find(image)[0].landmarks
+    found = FaceFinder().find(image)[0]
     space = OpenSpace.load()
-    space.fit(landmarks)
-    fit_s = stopwatch(lambda: space.fit(landmarks), repeat=5)
-    face, matte = space.fit(landmarks), segment_person(image)
+    face = space.fit(found.landmarks)
+    fit_s = stopwatch(lambda: space.fit(found.landmarks), repeat=5)
+    matte = segment_person(image, found)
     rows = []
     print(f"{'size':>6}{'ms/frame':>10}{'frames/s':>10}{'prepare ms':>12}{'fit ms':>8}")
     for size in (256, 512):
@@ -172,13 +176,14 @@ def reenact(path: Path, frames: list[np.ndarray], sheets: Path | None) -> dict:
     scale = SIZE / max(frames[0].shape[:2])
     small = [shrink(frame) for frame in frames]
     height, width = small[0].shape[:2]
-    portrait = Portrait(small[0], (0, 0, width, height), shrink(segment_person(frames[0])))
+    points = Points()
+    matte = segment_person(frames[0], points.largest(frames[0]))
+    portrait = Portrait(small[0], (0, 0, width, height), shrink(matte))
     renderer = MeshRenderer()
     prepared = renderer.prepare(portrait, face.moved(scale, (0.0, 0.0)))
     numbers = np.arange(STEP, len(frames), STEP)
     some = Motion(motion.space, motion.expression[numbers], motion.pose[numbers], motion.gaze[numbers])
     rendered = np.concatenate(list(renderer.frames(prepared, some, 0, len(some))))
-    points = Points()
     still = [compare(small[0], small[n], points) for n in numbers]
     moving = [compare(image, small[n], points) for image, n in zip(rendered, numbers)]
     if sheets is not None:
@@ -243,10 +248,13 @@ class Points:
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         key = hashlib.sha1(image.tobytes()).digest()
         if key not in self._known:
-            faces = self._finder.find(image)
-            largest = max(faces, key=lambda face: face.size_px, default=None)
-            self._known[key] = None if largest is None else largest.landmarks[: topo.VERTICES, :2].astype(np.float32)
+            face = self.largest(image)
+            self._known[key] = None if face is None else face.landmarks[: topo.VERTICES, :2].astype(np.float32)
         return self._known[key]
+
+    def largest(self, image: np.ndarray) -> "Face | None":
+        """The largest face of a picture."""
+        return max(self._finder.find(image), key=lambda face: face.size_px, default=None)
 
 
 def psnr(image: np.ndarray, real: np.ndarray, mask: np.ndarray) -> float:

@@ -8,11 +8,10 @@ Legend: n frames, V vertices, F triangles, C candidates (pairs of a triangle and
 
 import numpy as np
 import torch
-import torch.nn.functional as nn
 
 from models.mesh.geometry import Head, Posed
 from models.mesh.matte import Layers
-from models.mesh.warp import FINE, STILL, TORN_PX
+from models.mesh.warp import FINE, SHARPNESS, STILL, TORN_PX
 
 BARELY_INSIDE = -1e-5  # barycentric weight that still counts: neighbours share their edges
 
@@ -42,7 +41,7 @@ class TorchWarp:
         self._view, self._fade = view, fade
         left, top, width, height = view
         inside = np.s_[top : top + height, left : left + width]
-        self._person = self._put(layers.person).permute(2, 0, 1)[None]
+        self._person = self._put(layers.person)
         self._still = self._put(texture[inside]).float()
         self._background = self._put(layers.background[inside])[..., :3]
         self._remnant = self._put(layers.remnant[inside])[..., :3]
@@ -64,7 +63,7 @@ class TorchWarp:
             colours[torn] = self._sample(cells[torn]).mean(-2)
         own = torch.stack(torch.meshgrid(self._centres(left, width), self._centres(top, height), indexing="xy"), -1)
         moved = (at - own).norm(dim=-1)
-        through = (1 - colours[..., 3:] / 255).clamp(0, 1)
+        through = 1 - colours[..., 3:] / 255
         keep = (1 - moved / self._fade).clamp(min=0)[..., None]
         mixed = colours[..., :3] + through * self._background + keep * self._remnant
         mixed = torch.where(((moved < float(STILL)) & ~torn)[..., None], self._still, mixed)
@@ -122,11 +121,19 @@ class TorchWarp:
 
     def _sample(self, at: torch.Tensor) -> torch.Tensor:
         """The person at positions (..., 2) in the photo: colours and matte, shape (..., 4)."""
-        height, width = self._person.shape[2:]
-        size = torch.tensor([width, height], dtype=torch.float32, device=self._device)
-        grid = (2 * at / size - 1).reshape(1, 1, -1, 2)
-        found = nn.grid_sample(self._person, grid, mode="bicubic", padding_mode="border", align_corners=False)
-        return found[0, :, 0].T.reshape(*at.shape[:-1], 4)
+        height, width = self._person.shape[:2]
+        place = at.reshape(-1, 2) - 0.5
+        corner = place.floor()
+        across, down = cubic((place - corner).T)  # (4, C) each
+        column, row = corner.long().T
+        flat = self._person.reshape(-1, 4)
+        total = torch.zeros(len(place), 4, device=self._device)
+        for j in range(4):
+            line = (row + j - 1).clamp(0, height - 1) * width
+            for i in range(4):
+                tap = flat[line + (column + i - 1).clamp(0, width - 1)]
+                total += (down[j] * across[i])[:, None] * tap
+        return total.reshape(*at.shape[:-1], 4)
 
     def _centres(self, start: int, count: int, fine: int = 1) -> torch.Tensor:
         """Centres of the samples of `count` pixels from pixel `start` on, float32."""
@@ -134,3 +141,11 @@ class TorchWarp:
 
     def _put(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def cubic(t: torch.Tensor) -> torch.Tensor:
+    """Weights of the four taps around fractions t (...) in [0, 1), shape (..., 4 before the last axis)."""
+    a, s = float(SHARPNESS), 1 - t
+    first, last = a * t * s * s, a * s * t * t
+    second = ((a + 2) * t - (a + 3)) * t * t + 1
+    return torch.stack([first, second, 1 - first - second - last, last], -2)
