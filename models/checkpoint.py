@@ -102,5 +102,5 @@ def _list(kind: str, names: list[str]) -> str:
 
 def _is_safetensors(path: Path) -> bool:
     """Whether a file begins like one: the length of the header as eight bytes, then JSON."""
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         return file.read(9)[8:] == b"{"
