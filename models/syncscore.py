@@ -24,6 +24,7 @@ EPSILON = 1e-6  # added to every difference by the original's distance
 CROP_MARGIN = 0.4  # of the crop: side 2 (1 + margin) half sides, moved down by this many half sides
 SMOOTHING = 13  # frames of the median filter over a face's track
 BORDER = 110  # grey value beyond the picture
+IBUG, FOREHEAD = 68, 0.35  # landmarks that end at the brows, and what a box adds above them, of brows to chin
 
 
 class Embedder(Protocol):
@@ -56,6 +57,27 @@ class SyncScore:
     offset: float
     windows: int
     distances: np.ndarray
+
+
+def face_boxes(landmarks: np.ndarray) -> np.ndarray:
+    """Boxes around a face like those of the detector S3FD, which SyncNet's crops are made from.
+
+    Args:
+        landmarks: in pixels, 68 in iBUG order or 478 of the face mesh, shape (T, n, 2 or more); NaN where no face was
+            seen.
+    Returns:
+        x0, y0, x1, y1, shape (T, 4), from forehead to chin and cheek to cheek; gaps are filled in linearly. All NaN
+        if no face was ever seen.
+    """
+    xy = np.asarray(landmarks, np.float64)[..., :2]
+    low, high = xy.min(1), xy.max(1)
+    if xy.shape[1] == IBUG:
+        low[:, 1] -= FOREHEAD * (high[:, 1] - low[:, 1])
+    boxes = np.concatenate([low, high], 1)
+    seen = np.flatnonzero(np.isfinite(boxes).all(1))
+    if not len(seen):
+        return np.full_like(boxes, np.nan)
+    return np.stack([np.interp(np.arange(len(boxes)), seen, boxes[seen, k]) for k in range(4)], 1)
 
 
 def crop_track(boxes: np.ndarray) -> np.ndarray:

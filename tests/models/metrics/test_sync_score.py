@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.signal import medfilt
 
-from models.syncscore import OffsetSearch, crop_track, score_sync, sync_crop
+from models.syncscore import OffsetSearch, crop_track, face_boxes, score_sync, sync_crop
 
 FRAMES, SHIFTS = 80, 15
 
@@ -108,6 +108,19 @@ def test_windows_are_five_frames_and_twenty_rows():
     rows = np.arange(28)[:, None] * np.ones(13)
     score_sync(crops, rows, 7, Note())
     assert seen == [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], list(range(20)), list(range(4, 24))]
+
+
+def test_boxes_go_up_to_the_forehead_and_across_gaps():
+    face = np.random.default_rng(0).uniform(0, 1, (68, 2))
+    face[:4] = [(0, 0.5), (1, 0.5), (0.5, 0), (0.5, 1)]
+    landmarks = np.stack([face * 100 + (x, 50) for x in (0, 0, 20, 30)])
+    landmarks[1] = np.nan
+    boxes = face_boxes(landmarks)
+    np.testing.assert_allclose(boxes[0], (0, 15, 100, 150))
+    np.testing.assert_allclose(boxes[1], (10, 15, 110, 150))
+    mesh = np.concatenate([landmarks[2], np.full((410, 2), 60.0)])[None]
+    np.testing.assert_allclose(face_boxes(mesh), [(20, 50, 120, 150)])
+    assert np.isnan(face_boxes(landmarks[1:2])).all()
 
 
 def test_crop_track_is_the_median_of_thirteen():
