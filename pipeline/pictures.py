@@ -4,7 +4,6 @@ The content decides, never the file's name. Knows nothing of faces: a caller tha
 `picture_warnings` about its box.
 """
 
-import warnings as python_warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipeline.ffmpeg import complaints
 
 MAX_PIXELS = 24_000_000  # most pixels a portrait is worked on with; larger ones are reduced
 REDUCIBLE = 4  # a picture that can't be decoded at a reduced scale may have this many times MAX_PIXELS
+DRAFTABLE = 16  # a JPEG more: progressive ones are held in memory whole, at any scale of decoding
 MIN_SIDE_PX = 32  # no face that can be animated fits into less
 # The readers that we let near a stranger's file. Notably absent: EPS, which starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
@@ -49,8 +49,6 @@ def is_picture(path: Path) -> bool:
     try:
         with _open(path):
             return True
-    except Image.DecompressionBombError:
-        return True
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return False
 
@@ -72,8 +70,6 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     try:
         with _open(path) as picture:
             return _decode(path, picture, max_pixels)
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{path} is far too large: {error}", "scale the picture down") from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{path} is not a picture that can be read", "use a JPEG, PNG or WebP file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's readers raise on damaged data
@@ -126,9 +122,11 @@ def sharpness(face: Image.Image) -> float:
 
 def _open(path: Path) -> Image.Image:
     Image.init()  # registers the rarer formats; does nothing the second time
-    with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit decides
+    pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours depends on the format
+    try:
         return Image.open(path, formats=FORMATS)
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillows_limit
 
 
 def _decode(path: Path, picture: Image.Image, max_pixels: int) -> Picture:
@@ -139,10 +137,11 @@ def _decode(path: Path, picture: Image.Image, max_pixels: int) -> Picture:
             f"{path} is {stated[0]} x {stated[1]} px", f"a portrait needs at least {MIN_SIDE_PX} px on each side"
         )
     if _pixels(picture) > max_pixels:
-        _reduce_jpeg(picture, max_pixels)
+        if _pixels(picture) <= DRAFTABLE * max_pixels:
+            _reduce_jpeg(picture, max_pixels)
         if _pixels(picture) > REDUCIBLE * max_pixels:
             raise PictureError(
-                f"{path} has {stated[0] * stated[1] / 1e6:.0f} megapixels",
+                f"{path} is too large: {stated[0]} x {stated[1]} px, {stated[0] * stated[1] / 1e6:.0f} megapixels",
                 f"scale it down to {max_pixels / 1e6:.0f} megapixels or less",
             )
     table = getattr(picture, "quantization", {}).get(0)
