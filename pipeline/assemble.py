@@ -100,6 +100,8 @@ def close(plan: Plan, config: RenderConfig, run_id: str, join: Join) -> None:
         if ours in committed.get(clip_id, set()):
             if clip_id in failed:
                 output.settle(clip_id, ours)
+            if clip_id in split:
+                output.drop_parts(clip_id, ours)  # of another job on the same folder that was slower
         elif clip_id not in failed:
             lost = RenderError("the clip was lost on its way", "run again, and report it if it stays")
             output.fail(record.failed_by(lost, "write"), task.superseded)

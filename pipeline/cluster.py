@@ -65,25 +65,33 @@ def connected(config: RenderConfig) -> Iterator[None]:
 def size_pools(config: RenderConfig, parts: int) -> Pools:
     """Divide the cluster that this process is connected to.
 
-    CPU rendering gets most of the CPUs, so that preparing clips, which is faster, keeps ahead of it without taking
-    its place. A cluster that has no room for a render worker yet is taken for one that grows on demand.
+    Rendering gets most of the CPUs, so that preparing clips, which is faster, keeps ahead of it without taking its
+    place. A cluster that has no room for a render worker yet is taken for one that grows on demand.
 
     Args:
         parts: how many parts there are to render, about.
     """
-    found = ray.cluster_resources()
-    cpus, share = found.get("CPU", 0.0), config.flow.gpus_per_render_actor
-    room = math.floor(found.get("GPU", 0.0) / share) if share else math.floor(cpus)
+    machines = [entry["Resources"] for entry in ray.nodes() if entry["Alive"]]
+    cpus = [machine["CPU"] for machine in machines if machine.get("CPU")]
+    share = config.flow.gpus_per_render_actor
+    room = math.floor(sum(machine.get("GPU", 0.0) for machine in machines) / share if share else sum(cpus))
     wanted = config.flow.render_actors or min(max(room, 1), parts)
+    most = 1.0 if share else RENDER_SHARE
     grows = room == 0 and not config.flow.render_actors
     return Pools(
         render_actors=wanted,
         most_render_actors=min(parts, MOST_ACTORS) if grows else wanted,
-        render_cpus=1.0 if share else RENDER_SHARE,
+        render_cpus=_hundredths(min(most, RENDER_SHARE * sum(cpus) / wanted)) if cpus else most,
         render_gpus=share,
         motion_actors=config.flow.motion_actors or max(1, wanted // RENDERERS_PER_MOTION),
-        prep_cpus=config.flow.prep_cpus if share or not cpus else min(config.flow.prep_cpus, PREP_SHARE * cpus),
+        # render workers may fill some machines, but never all: what they leave must hold a task on one machine
+        prep_cpus=_hundredths(min(config.flow.prep_cpus, PREP_SHARE * min(cpus, default=4.0))),
     )
+
+
+def _hundredths(cpus: float) -> float:
+    """Rounded down, so that shares never add up to more than there is."""
+    return max(0.01, math.floor(cpus * 100) / 100)
 
 
 def is_alive(node: str) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.interfaces import FPS
 from pipeline import prep as preparation
@@ -69,7 +70,10 @@ def run(plan: Plan, config: RenderConfig, run_id: str, work: Stages, tell: Calla
 
     lengths = {task.clip.id: task.guess_s for task in plan.tasks}
     parts = sum(len(stages.split(max(1, int(seconds * FPS)), config.max_part_seconds)) for seconds in lengths.values())
-    ledger = ray.remote(_RunLedger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(config, lengths)
+    # beside the driver, without which the run ends anyway: no lost worker machine takes the score with it
+    here = NodeAffinitySchedulingStrategy(_node(), soft=True)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    ledger = ray.remote(_RunLedger).options(**options).remote(config, lengths)
     with _ticking(ledger, Progress(len(plan.tasks)), config.flow.progress_every_s, tell):
         rows = _graph(plan, config, run_id, work, ledger, size_pools(config, parts))
         rows.write_datasink(ClipSink(config, ledger, work.join), ray_remote_args={"num_cpus": SMALL_CPUS})

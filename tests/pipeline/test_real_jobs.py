@@ -88,9 +88,8 @@ def test_every_hostile_file_among_good_ones(shared_data: Path, tmp_path: Path) -
     report = run_job(config, lambda line: None, work)
     records = {record.clip_id: record for record in report.records}
     assert len(records) == len(rows)
-    assert all(record.outcome in ("rendered", "rejected") for record in records.values()), [
-        (record.clip_id, record.outcome, record.error) for record in records.values()
-    ]
+    faults = [record for record in records.values() if record.outcome not in ("rendered", "rejected")]
+    assert not faults, "\n".join(f"{record.clip_id}: {record.outcome} {record.error}" for record in faults)
     assert all(records[row["id"]].outcome == "rendered" for row in rows if row["id"].startswith("good"))
     wrong = [complaint for name, (_, note) in notes.items() if (complaint := _judge(name, note, records[name]))]
     assert not wrong, "\n".join(wrong)
