@@ -35,7 +35,7 @@ def join_if_complete(record: Record, task: Task, config: RenderConfig, join: Joi
         return None
     try:
         records = [output.read_part(record.clip_id, record.spec_hash, name) for name in names]
-        return _join(records, task, config, output, join)
+        return _join(records, replace(records[0], run=record.run), task, config, output, join)
     except TalkfarmError:
         # another process may have joined the clip, and removed its parts, under our hands
         if storage.exists(output.index_uri(record.clip_id, record.spec_hash)):
@@ -43,7 +43,7 @@ def join_if_complete(record: Record, task: Task, config: RenderConfig, join: Joi
         raise
 
 
-def _join(records: list[Record], task: Task, config: RenderConfig, output: Output, join: Join) -> Record:
+def _join(records: list[Record], first: Record, task: Task, config: RenderConfig, output: Output, join: Join) -> Record:
     frames = sum(part.frames for part in records)
     with tempfile.TemporaryDirectory(prefix="talkfarm-") as name:
         folder = Path(name)
@@ -53,7 +53,7 @@ def _join(records: list[Record], task: Task, config: RenderConfig, output: Outpu
         with joined.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         whole = replace(
-            records[0],
+            first,
             part=0,
             parts=1,
             uri="",
