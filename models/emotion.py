@@ -102,7 +102,7 @@ class EmotionNetwork(nn.Module):
         Returns:
             Vectors, shape (B, 512), and each one's own weight in 0 .. 1, shape (B,); float32.
         """
-        faces = torch.from_numpy(crops).to(next(self.parameters()).device).permute(0, 3, 1, 2).float() / 255
+        faces = torch.tensor(crops, device=next(self.parameters()).device).permute(0, 3, 1, 2).float() / 255
         vectors = self.embed(faces)
         return vectors.cpu().numpy(), self.alpha(vectors)[:, 0].cpu().numpy()
 
@@ -122,8 +122,8 @@ class EmotionNetwork(nn.Module):
             Shape (8,), in the order of `EMOTIONS`.
         """
         device = next(self.parameters()).device
-        vectors = torch.from_numpy(np.asarray(features, np.float32)).to(device)
-        own = torch.from_numpy(np.asarray(alpha, np.float32)).to(device)[:, None]
+        vectors = torch.tensor(features, dtype=torch.float32, device=device)
+        own = torch.tensor(alpha, dtype=torch.float32, device=device)[:, None]
         mean = (own * vectors).sum(0) / own.sum()
         pairs = torch.cat([vectors, mean.expand_as(vectors)], 1)
         beta = self.beta(pairs)

@@ -118,5 +118,5 @@ class Identity(nn.Module):
     @torch.inference_mode()
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """Vectors of unit length, float32, shape (B, 512), of aligned RGB faces, uint8, shape (B, 112, 112, 3)."""
-        scaled = torch.from_numpy(faces).to(next(self.parameters()).device).float() / 127.5 - 1
+        scaled = torch.tensor(faces, device=next(self.parameters()).device).float() / 127.5 - 1
         return nn.functional.normalize(self(scaled.permute(0, 3, 1, 2))).cpu().numpy()

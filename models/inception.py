@@ -205,6 +205,6 @@ class Inception(nn.Module):
     @torch.inference_mode()
     def features(self, frames: np.ndarray) -> np.ndarray:
         """Features of RGB pictures of any one size, uint8, shape (B, H, W, 3): float32, shape (B, 2048)."""
-        pictures = torch.from_numpy(frames).to(next(self.parameters()).device).permute(0, 3, 1, 2).float() / 255
+        pictures = torch.tensor(frames, device=next(self.parameters()).device).permute(0, 3, 1, 2).float() / 255
         resized = F.interpolate(pictures, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
         return self(2 * resized - 1).cpu().numpy()

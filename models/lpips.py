@@ -150,7 +150,7 @@ class Lpips(nn.Module):
     def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Distances of RGB pictures of one size, uint8, shape (B, H, W, 3) each: float32, shape (B,); 0 = the same."""
         device = next(self.parameters()).device
-        first, second = (torch.from_numpy(x).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (a, b))
+        first, second = (torch.tensor(x, device=device).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (a, b))
         return self(first, second).cpu().numpy()
 
 

@@ -82,13 +82,13 @@ class SyncNet(nn.Module):
     @torch.inference_mode()
     def video(self, windows: np.ndarray) -> np.ndarray:
         """RGB crops, uint8, shape (B, 5, 224, 224, 3), to vectors, float32, shape (B, 1024)."""
-        bgr_BTHW3 = torch.from_numpy(windows).to(self._device).flip(-1).float()
+        bgr_BTHW3 = torch.tensor(windows, device=self._device).flip(-1).float()
         return self.embed_video(bgr_BTHW3.permute(0, 4, 1, 2, 3)).cpu().numpy()
 
     @torch.inference_mode()
     def audio(self, windows: np.ndarray) -> np.ndarray:
         """MFCC, shape (B, 13, 20), to vectors, float32, shape (B, 1024)."""
-        mfcc_BMR = torch.from_numpy(np.asarray(windows, np.float32)).to(self._device)
+        mfcc_BMR = torch.tensor(windows, dtype=torch.float32, device=self._device)
         return self.embed_audio(mfcc_BMR[:, None]).cpu().numpy()
 
     @property
