@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from scipy.fft import dct
 
-from models.interfaces import SAMPLE_RATE, SAMPLES_PER_FRAME, Speech
+from models.interfaces import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WINDOW, HOP = 400, 160  # samples: 25 ms and 10 ms
 ROWS_PER_FRAME = SAMPLES_PER_FRAME // HOP  # 4 rows per video frame
@@ -17,7 +17,7 @@ FFT, FILTERS, COEFFICIENTS = 512, 26, 13
 PRE_EMPHASIS, LIFTER = 0.97, 22
 FULL_SCALE = 32768
 TINY = np.finfo(float).eps  # stands for an energy of zero, which has no logarithm
-STRETCH = 500  # video frames of speech held at once
+AT_ONCE = 4000  # rows computed at once: spectra of a long recording would fill the memory
 
 
 def compute_mfcc(samples: np.ndarray) -> np.ndarray:
@@ -32,24 +32,12 @@ def compute_mfcc(samples: np.ndarray) -> np.ndarray:
     if not len(samples):
         return np.zeros((0, COEFFICIENTS), np.float32)
     windows = max(1, 1 + -(-(len(samples) - WINDOW) // HOP))
-    return _features(_to_int16(samples), 0.0, windows)
-
-
-def speech_mfcc(speech: Speech) -> np.ndarray:
-    """Features of a speech of any length, read in stretches.
-
-    Returns:
-        As `compute_mfcc` of all its samples, but only the rows whose window begins within a whole video frame:
-        float32, shape (4 * frames, 13); the last two windows are filled up with zeros.
-    """
-    rows = [np.zeros((0, COEFFICIENTS), np.float32)]
-    before = 0.0
-    for start in range(0, speech.frames, STRETCH):
-        stop = min(start + STRETCH, speech.frames)
-        # one frame more than is asked for completes the last windows
-        samples = _to_int16(speech.samples(start, min(stop + 1, speech.frames)))
-        rows.append(_features(samples, before, (stop - start) * ROWS_PER_FRAME))
-        before = samples[(stop - start) * SAMPLES_PER_FRAME - 1]
+    rows = []
+    for start in range(0, windows, AT_ONCE):
+        stop = min(start + AT_ONCE, windows)
+        before = _to_int16(samples[start * HOP - 1 : start * HOP])[0] if start else 0.0
+        part = _to_int16(samples[start * HOP : (stop - 1) * HOP + WINDOW])
+        rows.append(_features(part, before, stop - start))
     return np.concatenate(rows)
 
 

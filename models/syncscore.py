@@ -6,8 +6,9 @@ conventions of both released scripts, which the published numbers rest on. Nothi
 Everything streams: a clip of any length takes the memory of a few seconds. Legend: T frames, L windows, N rows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import cv2
@@ -124,28 +125,34 @@ def score_sync(
 
     Args:
         crops: of consecutive frames at 25 fps, RGB, uint8, shape (224, 224, 3) each.
-        mfcc_N13: features of the sound track, as `compute_mfcc` or `speech_mfcc` return them.
+        mfcc_N13: features of the sound track, as `compute_mfcc` returns them.
         audio_frames: floor(samples / 640), whole video frames of sound.
         embedder: the networks.
         batch: windows per call of them.
     """
-    search = OffsetSearch()
-    chunk: list[np.ndarray] = []
+    return score_sounds(crops, [(mfcc_N13, audio_frames)], embedder, batch)[0]
+
+
+def score_sounds(
+    crops: Iterable[np.ndarray], sounds: Sequence[tuple[np.ndarray, int]], embedder: Embedder, batch: int = 8
+) -> list[SyncScore]:
+    """`score_sync` of one picture with several sounds, its own and a stranger's for instance, for one look at it.
+
+    Args:
+        sounds: features and whole video frames of each.
+    """
+    searches = [OffsetSearch() for _ in sounds]
+    windows = _windows(crops, max(frames for _, frames in sounds))
     done = 0
-
-    def compare() -> None:
-        starts = range(done, done + len(chunk))
-        audio = np.stack([mfcc_N13[ROWS_PER_FRAME * i : ROWS_PER_FRAME * i + ROWS].T for i in starts])
-        search.add(embedder.video(np.stack(chunk)), embedder.audio(audio))
-
-    for window in _windows(crops, audio_frames):
-        chunk.append(window)
-        if len(chunk) == batch:
-            compare()
-            done, chunk = done + len(chunk), []
-    if chunk:
-        compare()
-    return search.finish()
+    while chunk := list(islice(windows, batch)):
+        video = embedder.video(np.stack(chunk))
+        for search, (mfcc_N13, frames) in zip(searches, sounds):
+            starts = range(done, min(done + len(chunk), frames - WINDOW))
+            if starts:
+                audio = np.stack([mfcc_N13[ROWS_PER_FRAME * i : ROWS_PER_FRAME * i + ROWS].T for i in starts])
+                search.add(video[: len(starts)], embedder.audio(audio))
+        done += len(chunk)
+    return [search.finish() for search in searches]
 
 
 def _windows(crops: Iterable[np.ndarray], audio_frames: int) -> Iterator[np.ndarray]:

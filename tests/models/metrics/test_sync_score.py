@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.signal import medfilt
 
-from models.syncscore import OffsetSearch, crop_track, face_boxes, score_sync, sync_crop
+from models.syncscore import OffsetSearch, crop_track, face_boxes, score_sounds, score_sync, sync_crop
 
 FRAMES, SHIFTS = 80, 15
 
@@ -83,6 +83,17 @@ def test_late_sound_has_a_negative_offset(delay):
 def test_shorter_stream_decides():
     assert score_sync(*hidden(0, 40, 60), ReadBack()).windows == 35
     assert score_sync(*hidden(0, 60, 40), ReadBack()).windows == 35
+
+
+def test_several_sounds_are_scored_in_one_pass():
+    crops = list(hidden(0)[0])
+    sounds = [hidden(delay, FRAMES, frames)[1:] for delay, frames in ((3, FRAMES), (-4, 50), (0, 4))]
+    together = score_sounds(iter(crops), sounds, ReadBack())
+    for score, sound in zip(together, sounds):
+        alone = score_sync(iter(crops), *sound, ReadBack())
+        np.testing.assert_array_equal(score.distances, alone.distances)
+    assert [score.offset for score in together[:2]] == [-3, 4]
+    assert [score.windows for score in together] == [FRAMES - 5, 45, 0]
 
 
 @pytest.mark.parametrize("frames", [0, 5])
