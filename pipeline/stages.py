@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.encoder import Encoding
 
 PORTRAITS_KEPT = 4  # prepared portraits per render worker; one takes some 10 MB
+STRETCH_S = 60  # of motion handed to a renderer at once, so that what it works out for it stays small
 THUMBNAIL_PX = 96  # longer side
 
 
@@ -87,12 +88,13 @@ class RenderStage:
         sound = soundtrack(prepped.speech.uri, self._config) if with_audio else None
         thumbnail, done = b"", 0
         with Encoder(out, framing.size, len(motion), sound, encoding(self._config.encode)) as encoder:
-            for frames in self._renderer.frames(prepared, motion, 0, len(motion)):
-                finished = framing.finish(frames, backdrop)
-                encoder.write(finished)
-                thumbnail = thumbnail or _thumbnail(finished[0])
-                done += len(frames)
-                tell(done)
+            for start, stop in split(len(motion), STRETCH_S):
+                for frames in self._renderer.frames(prepared, motion, start, stop):
+                    finished = framing.finish(frames, backdrop)
+                    encoder.write(finished)
+                    thumbnail = thumbnail or _thumbnail(finished[0])
+                    done += len(frames)
+                    tell(done)
         return Rendered(framing.size[0], framing.size[1], thumbnail)
 
     def _prepared(self, prepped: Prepped) -> tuple:
