@@ -13,7 +13,7 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from scipy.signal import medfilt
+from scipy.ndimage import median_filter
 
 from models.mfcc import ROWS_PER_FRAME
 
@@ -92,7 +92,8 @@ def crop_track(boxes: np.ndarray) -> np.ndarray:
     """
     x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
     half = np.maximum(x1 - x0, y1 - y0) / 2
-    return np.stack([medfilt(values, SMOOTHING) for values in ((x0 + x1) / 2, (y0 + y1) / 2, half)], axis=1)
+    tracks = ((x0 + x1) / 2, (y0 + y1) / 2, half)
+    return np.stack([median_filter(values, SMOOTHING, mode="constant") for values in tracks], axis=1)
 
 
 def sync_crop(frame: np.ndarray, crop: np.ndarray) -> np.ndarray:
