@@ -77,7 +77,7 @@ def _in_flow(config: RenderConfig) -> tuple[float, float, float, float]:
 
     todo = plan(clips_of(config), config, Output(config.out))
     began = time.perf_counter()
-    with cluster.connected(config):
+    with cluster.connected(config.cache):
         started = time.perf_counter()
         work = flow.Stages()
         flow.run(todo, config, "benchmark", work, lambda line: None)

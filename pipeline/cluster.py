@@ -11,7 +11,7 @@ from pathlib import Path
 
 import ray
 
-from pipeline.config import RenderConfig
+from pipeline.config import CacheConfig, RenderConfig
 from pipeline.environment import worker_variables
 
 STORE_BYTES = 2**30  # object store of a cluster of our own: rows are small
@@ -38,7 +38,7 @@ class Pools:
 
 
 @contextmanager
-def connected(config: RenderConfig) -> Iterator[None]:
+def connected(cache: CacheConfig) -> Iterator[None]:
     """A Ray cluster for the length of a block: the one that is announced, or else one of our own.
 
     Announced means: this process is connected already, RAY_ADDRESS is set (as in `ray job submit`), or `ray start`
@@ -47,7 +47,7 @@ def connected(config: RenderConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    variables = worker_variables(config.cache.folder)
+    variables = worker_variables(cache.folder)
     for name, value in (QUIET_RAY if _is_announced() else {**QUIET_RAY, **variables}).items():
         os.environ.setdefault(name, value)  # workers on this machine inherit them, which a runtime_env would delay
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -5,7 +5,7 @@ Every field has a description, which is what `--help` prints, and a default that
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,12 +18,16 @@ from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.problems import allowed, explain, iterate_fields
 from pipeline.retrying import first_line
 
+Settings = TypeVar("Settings", bound=BaseModel)
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
+    """A group of settings: no others, and none of them changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MotionConfig(_Section):
+class MotionConfig(Section):
     """Speech to coefficients."""
 
     system: str = Field(default="envelope", description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
@@ -34,7 +38,7 @@ class MotionConfig(_Section):
         return _one_of(name, list(registry.MOTION_SYSTEMS))
 
 
-class FaceConfig(_Section):
+class FaceConfig(Section):
     """Finding the face in a portrait."""
 
     backend: Literal["mediapipe", "face_alignment"] = Field(
@@ -46,7 +50,7 @@ class FaceConfig(_Section):
     )
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(Section):
     """What an input may ask of us."""
 
     max_pixels: int = Field(
@@ -58,7 +62,7 @@ class LimitsConfig(_Section):
     max_audio_hours: float = Field(default=4.0, gt=0, description="longest speech of a clip, hours; longer is rejected")
 
 
-class EncodeConfig(_Section):
+class EncodeConfig(Section):
     """H.264 and AAC."""
 
     crf: int = Field(default=18, ge=0, le=51, description="constant quality of H.264: lower is better and larger")
@@ -68,7 +72,7 @@ class EncodeConfig(_Section):
     audio_kbps: int = Field(default=128, ge=16, le=512, description="AAC bit rate, kbit/s")
 
 
-class FlowConfig(_Section):
+class FlowConfig(Section):
     """How the work is spread over processes and machines."""
 
     render_actors: int = Field(default=0, ge=0, description="render workers; 0: as many as the cluster has room for")
@@ -86,7 +90,7 @@ class FlowConfig(_Section):
     progress_every_s: float = Field(default=10.0, gt=0, description="seconds between progress lines")
 
 
-class CacheConfig(_Section):
+class CacheConfig(Section):
     """Where a machine keeps fetched inputs and intermediate results, by content."""
 
     dir: str = Field(default="~/.cache/talkfarm", description="folder on each machine")
@@ -98,7 +102,7 @@ class CacheConfig(_Section):
         return Path(self.dir).expanduser()
 
 
-class StorageConfig(_Section):
+class StorageConfig(Section):
     """Object storage. Endpoint and credentials are usually in AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ..."""
 
     options: dict[str, Any] = Field(
@@ -111,7 +115,7 @@ class StorageConfig(_Section):
     )
 
 
-class RenderConfig(_Section):
+class RenderConfig(Section):
     """A whole job."""
 
     manifest: str | None = Field(default=None, description="jsonl, csv or parquet file, one clip per row")
@@ -165,13 +169,21 @@ class RenderConfig(_Section):
 
 
 def load_config(arguments: list[str]) -> RenderConfig:
+    """The render job's configuration, as `load_settings`."""
+    return load_settings(RenderConfig, arguments)
+
+
+def load_settings(model: type[Settings], arguments: list[str]) -> Settings:
     """The configuration that command-line words such as `manifest=m.jsonl encode.crf=20 config=night.yaml` ask for.
 
     Values of text settings are taken as they stand; others are read as YAML (`controls.pose.yaw=[0,10,0]`).
 
+    Args:
+        model: of a job's settings.
     Raises:
         SetupError: with every problem found.
     """
+    text_settings = {key for key, field in iterate_fields(model) if field.annotation in (str, str | None)}
     problems: list[str] = []
     files: list[dict] = []
     asked = OmegaConf.create()
@@ -182,40 +194,35 @@ def load_config(arguments: list[str]) -> RenderConfig:
         elif key == "config":
             files.append(_read_file(value, problems))
         else:
-            _set(asked, key.strip(), value, problems)
+            _set(asked, key.strip(), value, key.strip() in text_settings, problems)
     merged = _merge([*files, asked], problems)
     config = None
     try:
-        config = RenderConfig.model_validate(merged)
+        config = model.model_validate(merged)
     except ValidationError as error:
-        problems += explain(error, RenderConfig, merged)
+        problems += explain(error, model, merged)
     if config is None or problems:
         raise SetupError(problems)
     return config
 
 
-def describe() -> str:
-    """Every setting with its default and meaning, for `--help`."""
+def describe(model: type[BaseModel] = RenderConfig) -> str:
+    """Every setting of a job with its default and meaning, for `--help`."""
     lines = []
-    for key, field in iterate_fields(RenderConfig):
+    for key, field in iterate_fields(model):
         default = "" if field.default is None else _as_word(field.default)
         lines.append(f"{key}={default}\n    {field.description} ({allowed(field.annotation, field.metadata)})")
     return "\n".join(lines)
 
 
-def dump_config(config: RenderConfig) -> str:
+def dump_config(config: BaseModel) -> str:
     """YAML that `config=` reads back; storage options are left out, as they may hold secrets."""
     return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json", exclude={"storage": {"options"}})))
 
 
-TEXT_SETTINGS = {
-    key for key, field in iterate_fields(RenderConfig) if field.annotation is str or field.annotation == (str | None)
-}
-
-
-def _set(asked: Any, key: str, value: str, problems: list[str]) -> None:
+def _set(asked: Any, key: str, value: str, is_text: bool, problems: list[str]) -> None:
     try:
-        if key in TEXT_SETTINGS:
+        if is_text:
             # not YAML: a file may be called 'a: b #1.png' or '007'
             OmegaConf.update(asked, key, value or None)
         else:

@@ -83,7 +83,7 @@ def _graph(plan: Plan, config: RenderConfig, run_id: str, work: Stages, ledger: 
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    _configure_ray_data()
+    configure_ray_data()
     motion_worker: Any = MotionWorker  # Ray's types know functions only
     render_worker: Any = RenderWorker
     prepare: Any = _prepare
@@ -108,7 +108,8 @@ def _graph(plan: Plan, config: RenderConfig, run_id: str, work: Stages, ledger: 
     )
 
 
-def _configure_ray_data() -> None:
+def configure_ray_data() -> None:
+    """Settings of Ray Data for rows that are work to do, and a quiet terminal."""
     from ray.data import DataContext
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)

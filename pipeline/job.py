@@ -65,7 +65,7 @@ def _do(todo: Plan, config: RenderConfig, run_id: str, tell: Callable[[str], Non
     from pipeline import assemble, cluster, flow
 
     work = work or flow.Stages()
-    with cluster.connected(config):
+    with cluster.connected(config.cache):
         flow.run(todo, config, run_id, work, tell)
     assemble.close(todo, config, run_id, work.join)
 

@@ -7,6 +7,7 @@ sound, linearly; how well the prediction fits, shifted by k frames, is the curve
 Signs: a positive lag says that the sound is late against the lips.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -229,8 +230,7 @@ def silence_closure(opening: np.ndarray, level: np.ndarray) -> float:
     Silence: at least 0.2 s whose voice level is 35 dB or more below the 95th percentile.
 
     Args:
-        opening: shape (T,), not normalised. Its smallest value over the clip counts as 0: detectors see closed lips
-            a little open.
+        opening: shape (T,), not normalised.
         level: shape (T',), of `voice_level`.
     Returns:
         NaN without silence or without speech.
@@ -242,7 +242,6 @@ def silence_closure(opening: np.ndarray, level: np.ndarray) -> float:
     silent = find_silence(level)
     if not silent.any() or silent.all():
         return float("nan")
-    opening = opening - opening.min()
     loud = np.percentile(opening[~silent], OPEN_PERCENTILE)
     return float(opening[silent].mean() / loud) if loud > 0 else float("nan")
 
@@ -257,7 +256,7 @@ def find_silence(level: np.ndarray) -> np.ndarray:
     return silent
 
 
-def bilabial_closure(opening: np.ndarray, phones: list[tuple[float, float, str]]) -> float:
+def bilabial_closure(opening: np.ndarray, phones: Sequence[tuple[float, float, str]]) -> float:
     """BCR: share of /p b m/ during which the lips meet; real 0.8..0.95.
 
     A hit: the smallest opening in [start - 0.08, end + 0.04] s is below the 15th percentile of the opening, or below a
@@ -274,7 +273,7 @@ def bilabial_closure(opening: np.ndarray, phones: list[tuple[float, float, str]]
 
 
 def closure_by_chance(
-    opening: np.ndarray, phones: list[tuple[float, float, str]], rng: np.random.Generator, rounds: int = 20
+    opening: np.ndarray, phones: Sequence[tuple[float, float, str]], rng: np.random.Generator, rounds: int = 20
 ) -> float:
     """What `bilabial_closure` gives for as many spans of the same lengths at random instants."""
     spans = [(start, end) for start, end, phone in phones if phone.lower() in BILABIALS]

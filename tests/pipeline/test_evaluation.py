@@ -1,0 +1,150 @@
+"""Videos scored from end to end: in this process with real pictures, on a small cluster with fakes."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.facespace import camera
+from models.facespace.open import OpenSpace
+from pipeline import ffmpeg
+from pipeline.cache import hash_file
+from pipeline.errors import SetupError
+from pipeline.evaluation import EvaluateConfig, Task, accompany, gather, plan_tasks, score, sources
+from pipeline.evidence import Evidence
+from pipeline.hearing import hear
+from pipeline.observation import observe
+from pipeline.pairs import Pair
+from tests.fake_scores import WORK
+from tests.media_files import chirps, write_wav
+
+SECONDS = 4
+
+
+class Actor:
+    """A face finder that "sees" a nodding mean face whose jaw follows a rhythm."""
+
+    def __init__(self, seed: int):
+        self._rng = np.random.default_rng(seed)
+
+    def track(self, frames):
+        space = OpenSpace.load()
+        jaw = space.direction("jaw_open")
+        for t, _ in enumerate(frames):
+            points = space.mean.copy()
+            points[:468] = space.vertices(np.zeros(80), 0.4 * abs(np.sin(t / 3)) * jaw)
+            pose = np.array([0.1 * np.sin(t / 9), 0.2 * np.cos(t / 7), 0.02 * self._rng.normal(), 0, 0, 0])
+            yield camera.project(points, pose, 50.0, np.array([64.0, 60.0]))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """a.mp4 and b.mp4, moving test pictures with sound, and broken.mp4."""
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    for name, pattern in (("a", "testsrc=s=128x128"), ("b", "testsrc2=s=128x128")):
+        sound = write_wav(folder / f"{name}.wav", chirps(SECONDS) * rng.uniform(0.5, 1, SECONDS * 16000))
+        arguments = ["-v", "error", "-f", "lavfi", "-i", f"{pattern}:r=25:d={SECONDS}", "-i", str(sound)]
+        subprocess.run(ffmpeg.command(*arguments, "-pix_fmt", "yuv420p", str(folder / f"{name}.mp4")), check=True)
+    (folder / "broken.mp4").write_text("no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evidence(clips, tmp_path_factory) -> Evidence:
+    """Faces and sounds that were "seen" before, stored as the real ones are."""
+    store = tmp_path_factory.mktemp("evidence")
+    for seed, name in enumerate(("a", "b")):
+        path = clips / f"{name}.mp4"
+        digest = hash_file(path)
+        for kind, made in (("faces", observe(path, Actor(seed))), ("sounds", hear(path))):
+            (store / kind / digest[:2]).mkdir(parents=True, exist_ok=True)
+            (store / kind / digest[:2] / f"{digest}.1.npz").write_bytes(made.dumps())
+    return Evidence(str(store), tmp_path_factory.mktemp("cache"))
+
+
+def task(clips: Path, video: str, reference: str | None, partner: str | None = None) -> Task:
+    def pair(name: str, real: str | None) -> Pair:
+        return Pair(id=name, video=f"{clips}/{name}.mp4", reference=f"{clips}/{real}.mp4" if real else None)
+
+    other = pair(partner, partner) if partner else None
+    return Task("run", pair(video, reference), other, (other.sound,) if other else ())
+
+
+def test_a_video_against_itself_is_perfect(clips, evidence):
+    row = score(task(clips, "a", "a", "b"), evidence)
+    assert row["outcome"] == "scored", row["error"]
+    assert row["frames"] == 100
+    for name in ("f_lmd", "m_lmd", "lvd", "mld", "gaze_error", "var_p_ratio"):
+        assert row[name] == pytest.approx(0, abs=1e-6)
+        assert row[f"{name}_frames"] == 100
+    assert row["psnr"] == row["psnr_real"] == 100
+    assert row["ssim"] == row["ssim_e"] == row["ssim_p"] == pytest.approx(1)
+    assert row["psnr_scrambled"] < 20
+    assert row["f_lmd_scrambled"] > 0
+    assert row["cpbd"] == row["cpbd_real"] > 0
+    assert np.isfinite([row["sync"], row["sync_scrambled"], row["beat_align"]]).all()
+    assert row["blink_rate_note"] == "less than 10 s"
+    assert row["bilabial_closure_note"] == "no phones given"
+
+
+def test_without_a_real_clip_only_paired_metrics_are_missing(clips, evidence):
+    row = score(task(clips, "a", None), evidence)
+    assert row["outcome"] == "scored"
+    assert np.isnan(row["f_lmd"]) and row["f_lmd_note"] == "no real clip"
+    assert np.isnan(row["psnr"]) and row["psnr_note"] == "no real clip"
+    assert np.isnan(row["sync_scrambled"])
+    assert np.isfinite([row["sync"], row["jitter"], row["cpbd"]]).all()
+
+
+def test_a_broken_video_is_one_row(clips, evidence):
+    row = score(task(clips, "broken", "a"), evidence)
+    assert row["outcome"] == "rejected"
+    assert "broken.mp4 is not a video" in row["error"]
+    assert row["hint"]
+    assert np.isnan(row["psnr"])
+    assert not gather(("face", f"{clips}/broken.mp4"), evidence)
+
+
+def test_everything_is_looked_at_once(clips):
+    tasks = [task(clips, "a", "a"), task(clips, "b", "a")]
+    wanted = sources(tasks)
+    assert len(wanted) == len(set(wanted)) == 4
+
+
+def test_partners_have_other_speech_and_files_that_work():
+    def pair(name, speaker):
+        return Task("run", Pair(id=name, video=name, reference=f"real_{name}", speaker=speaker))
+
+    tasks = [pair("a", "ann"), pair("b", "ann"), pair("c", "cy"), pair("d", "dan")]
+    usable = {(kind, f"{real}{name}") for kind in ("face", "sound") for real in ("", "real_") for name in "abcd"}
+    a, *_, d = accompany(tasks, usable)
+    assert a.partner and a.partner.id == "c"
+    assert a.others == ("b", "c", "d")
+    assert d.partner and d.partner.id == "a"
+    a, *_ = accompany(tasks, usable - {("face", "real_c")})
+    assert a.partner and a.partner.id == "d"
+
+
+def test_nothing_to_score_is_said_before_anything_starts():
+    with pytest.raises(SetupError, match="give runs"):
+        plan_tasks(EvaluateConfig())
+    with pytest.raises(SetupError, match="has no video"):
+        plan_tasks(EvaluateConfig(runs={"a": "/nowhere/at/all"}))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_video_that_kills_its_worker_is_one_row(tmp_path):
+    from pipeline.evaluation_flow import KILLED, run
+
+    tasks = [Task("run", Pair(id=name, video=name)) for name in ("a", "bug", "kill", "b")]
+    config = EvaluateConfig(runs={"run": "x"}, out=str(tmp_path), cache={"dir": str(tmp_path / "cache")})
+    said: list[str] = []
+    rows = run(tasks, config, said.append, WORK)
+    assert [row["clip_id"] for row in rows] == ["a", "bug", "kill", "b"]
+    assert [row["outcome"] for row in rows] == ["scored", "scored", "failed", "scored"]
+    assert rows[2]["error"] == KILLED
+    assert rows[0]["scrambled_with"] == "kill"  # the clip before it is not usable
+    assert any("videos scored" in line for line in said)
