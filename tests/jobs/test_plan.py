@@ -47,7 +47,7 @@ def test_every_bad_input_is_named_with_its_clips(inputs: Path, tmp_path: Path, s
     rows += [{"id": f"more{number}", "portrait": face, "audio": face} for number in range(5)]
     words = [write_manifest(tmp_path, rows), f"cache.dir={inputs}/cache", f"json={tmp_path}/plan.json"]
     assert plan.main(words) == 3
-    said = capsys.readouterr().out.splitlines()
+    said = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("checked ")]  # if slow
     assert len(said) == 7, said
     assert said[0].startswith("warning") and "several faces: 2 found, the largest one is taken  [two]" in said[0]
     assert "flat.png" in said[1] and "[flat]" in said[1]
