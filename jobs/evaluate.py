@@ -13,12 +13,13 @@ but some videos could not be scored: scores.parquet and the table say why.
 """
 
 import argparse
-import os
 import sys
 
 from pipeline.config import describe, load_settings
+from pipeline.environment import set_worker_variables
 from pipeline.errors import SetupError, TalkfarmError
-from pipeline.evaluation import EvaluateConfig, plan_tasks
+from pipeline.evaluation import SCORED, EvaluateConfig
+from pipeline.scores import evaluate
 
 ALL_SCORED, BROKEN_OFF, UNUSABLE, SOME_MISSING, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -34,7 +35,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     try:
         config = load_settings(EvaluateConfig, parser.parse_args(words).settings)
-        return evaluate(config)
+        set_worker_variables(config.cache.folder)
+        rows = evaluate(config, _say)
+        return ALL_SCORED if all(row["outcome"] == SCORED for row in rows) else SOME_MISSING
     except SetupError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -45,23 +48,6 @@ def main(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; faces tracked so far are kept", file=sys.stderr)
         return INTERRUPTED
-
-
-def evaluate(config: EvaluateConfig) -> int:
-    """Score, write and print; the exit code."""
-    from pipeline.environment import worker_variables
-
-    for name, value in worker_variables(config.cache.folder).items():
-        os.environ.setdefault(name, value)
-    tasks = plan_tasks(config)
-    _say(f"{len(tasks)} videos in {len(config.runs)} runs")
-    from pipeline.evaluation_flow import run
-    from pipeline.scores import write_scores
-
-    rows = run(tasks, config, _say)
-    table = write_scores(rows, config)
-    _say(f"\n{table}\nscores and tables: {config.out}")
-    return ALL_SCORED if all(row["outcome"] == "scored" for row in rows) else SOME_MISSING
 
 
 def _say(line: str) -> None:

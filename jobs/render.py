@@ -14,11 +14,11 @@ nothing was started; 3 finished, but some clips could not be rendered.
 """
 
 import argparse
-import os
 import sys
 import time
 
 from pipeline.config import RenderConfig, describe, load_config
+from pipeline.environment import set_worker_variables
 from pipeline.errors import SetupError, TalkfarmError
 
 ALL_RENDERED, BROKEN_OFF, UNUSABLE, SOME_MISSING, INTERRUPTED = 0, 1, 2, 3, 130
@@ -35,7 +35,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     try:
         config = load_config(parser.parse_args(words).settings)
-        _prepare_process(config)
+        set_worker_variables(config.cache.folder)
         return _render_manifest(config) if config.manifest else _render_one(config)
     except SetupError as error:
         for problem in error.problems:
@@ -75,14 +75,6 @@ def _render_one(config: RenderConfig) -> int:
         f"{record.size_bytes / 1e6:.1f} MB, rendered at {speed:.0f} frames/s"
     )
     return ALL_RENDERED
-
-
-def _prepare_process(config: RenderConfig) -> None:
-    """Variables that must be set before anything heavy is imported."""
-    from pipeline.environment import worker_variables
-
-    for name, value in worker_variables(config.cache.folder).items():
-        os.environ.setdefault(name, value)
 
 
 def _say(line: str) -> None:

@@ -210,7 +210,7 @@ def describe(model: type[BaseModel] = RenderConfig) -> str:
     """Every setting of a job with its default and meaning, for `--help`."""
     lines = []
     for key, field in iterate_fields(model):
-        default = "" if field.default is None else _as_word(field.default)
+        default = "" if field.default is None or field.is_required() else _as_word(field.default)
         lines.append(f"{key}={default}\n    {field.description} ({allowed(field.annotation, field.metadata)})")
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Environment variables of worker processes: one thread each, no chatter, one cache of compiled code."""
 
+import os
 from pathlib import Path
 
 # a worker has one CPU; without this, each of them would start a thread per core
@@ -20,3 +21,9 @@ def worker_variables(cache: Path) -> dict[str, str]:
         cache: folder of the machine's cache.
     """
     return {**ONE_THREAD, **QUIET, "NUMBA_CACHE_DIR": str(cache / "numba")}
+
+
+def set_worker_variables(cache: Path) -> None:
+    """Set them in this process, unless they are set already; before anything heavy is imported."""
+    for name, value in worker_variables(cache).items():
+        os.environ.setdefault(name, value)

@@ -135,8 +135,25 @@ def _part_seconds(output: Output) -> float:
 
 
 def _read_folder(place: str) -> list[Pair]:
+    """A folder's videos, with the speakers that an index.csv (columns file, speaker) in or above it knows."""
     names = [name for name in storage.list_names(place) if name.rsplit(".", 1)[-1].lower() in VIDEOS]
-    return [Pair(id=name.rsplit(".", 1)[0], video=storage.join(place, name)) for name in names]
+    speakers = _indexed_speakers(place)
+    return [
+        Pair(id=name.rsplit(".", 1)[0], video=storage.join(place, name), speaker=speakers.get(name)) for name in names
+    ]
+
+
+def _indexed_speakers(place: str) -> dict[str, str]:
+    """Speaker by file name."""
+    place = place.rstrip("/")
+    own, above = storage.join(place, "index.csv"), storage.join(storage.parent(place), "index.csv")
+    folder = posixpath.basename(place)
+    for index, prefix in ((own, ""), (above, f"{folder}/")):
+        if storage.exists(index):
+            rows = [row.values for row in parse_rows(index, storage.read_bytes(index))]
+            named = [(str(row.get("file", "")), row.get("speaker")) for row in rows]
+            return {file.removeprefix(prefix): str(who) for file, who in named if who and file.startswith(prefix)}
+    return {}
 
 
 def read_phones(uri: str) -> list[tuple[float, float, str]]:

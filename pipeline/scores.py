@@ -1,13 +1,30 @@
-"""The files that an evaluation leaves: rows, summary, tables."""
+"""A whole evaluation: runs in, rows, summary and tables out."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pipeline import storage
 from pipeline.config import dump_config
-from pipeline.evaluation import EvaluateConfig
+from pipeline.evaluation import EvaluateConfig, plan_tasks
 from pipeline.observation import detector
 from pipeline.summary import Rows, summarise, to_html, to_markdown
+
+
+def evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> Rows:
+    """Score, write, and tell the table; the rows.
+
+    Raises:
+        SetupError: the runs can't be read; nothing was started.
+        TalkfarmError: the scores can't be written.
+    """
+    tasks = plan_tasks(config)
+    tell(f"{len(tasks)} videos in {len(config.runs)} runs")
+    from pipeline.evaluation_flow import run  # imports Ray
+
+    rows = run(tasks, config, tell)
+    tell(f"\n{write_scores(rows, config)}\nscores and tables: {config.out}")
+    return rows
 
 
 def write_scores(rows: Rows, config: EvaluateConfig) -> str:

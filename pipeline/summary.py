@@ -161,7 +161,7 @@ def _tables(summary: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
 
 
 def _head(summary: dict[str, Any]) -> list[str]:
-    return ["metric", "better", *summary["runs"], "real", "scrambled", "tier", "clips", "frames"]
+    return ["metric", "better", *summary["runs"], "real clip", "scrambled pair", "tier", "clips", "frames"]
 
 
 def _row(summary: dict[str, Any], metric: dict[str, Any]) -> list[str]:

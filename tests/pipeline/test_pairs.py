@@ -36,6 +36,9 @@ def test_a_folder_gives_its_videos(tmp_path: Path) -> None:
     for name in ("b.mp4", "a.webm", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     assert [pair.id for pair in read_run("mine", str(tmp_path))] == ["a", "b"]
+    (tmp_path.parent / "index.csv").write_text(f"file,speaker\n{tmp_path.name}/a.webm,ann\nother/b.mp4,bob\n")
+    assert [pair.speaker for pair in read_run("mine", str(tmp_path))] == ["ann", None]
+    (tmp_path.parent / "index.csv").unlink()
     with pytest.raises(SetupError, match=r"runs\.none=.* has no video"):
         read_run("none", str(tmp_path / "missing"))
 
