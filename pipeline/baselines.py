@@ -27,6 +27,7 @@ from pipeline.config import CacheConfig, MotionConfig, RenderConfig, StorageConf
 from pipeline.errors import InputError, SetupError
 from pipeline.evaluation import EvaluateConfig, WorkersConfig
 from pipeline.evidence import Evidence
+from pipeline.instruments import WeightsConfig
 from pipeline.pairs import Pair, read_run
 from pipeline.scores import evaluate
 
@@ -45,6 +46,7 @@ class BaselineConfig(BaseModel):
     )
     system: str = Field(default=ENVELOPE, description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
     out: str = Field(default="baselines", description="output folder on this machine; finished videos in it are kept")
+    weights: WeightsConfig = WeightsConfig()
     flow: WorkersConfig = WorkersConfig()
     cache: CacheConfig = CacheConfig()
     storage: StorageConfig = StorageConfig()
@@ -68,12 +70,13 @@ def run_baselines(config: BaselineConfig, tell: Callable[[str], None]) -> list[d
     evaluation = EvaluateConfig(
         runs={name: storage.join(config.out, f"{name}.jsonl") for name in run_names(config)},
         out=storage.join(config.out, "scores"),
+        weights=config.weights,
         flow=config.flow,
         cache=config.cache,
         storage=config.storage,
     )
     write_pairs(evaluation.runs[REAL], pairs)
-    write_pairs(evaluation.runs[STILL], make_stills(pairs, config, evaluation.open_evidence(), tell))
+    write_pairs(evaluation.runs[STILL], make_stills(pairs, config, evaluation.instruments().evidence, tell))
     for system in run_names(config)[2:]:
         write_pairs(evaluation.runs[system], render(pairs, system, config, tell))
     return evaluate(evaluation, tell)

@@ -20,6 +20,7 @@ from pipeline.config import CacheConfig, Section, StorageConfig
 from pipeline.errors import AudioError, InputError, SetupError, TalkfarmError
 from pipeline.evidence import Evidence
 from pipeline.hearing import Hearing
+from pipeline.instruments import Instruments, WeightsConfig
 from pipeline.metrics.image import PSNR_CAP_DB
 from pipeline.metrics.table import METRICS
 from pipeline.observation import Observation
@@ -27,6 +28,7 @@ from pipeline.pairs import Pair, read_phones, read_run
 from pipeline.scoring import REAL_METRICS, SOUND_METRICS, Phones, Value, Values, measure
 
 OTHER_SOUNDS = 20  # of other clips, for what Beat Align gives by chance
+CARGO = ("features", "real_features", "emotions")  # arrays of a row that scores of the whole run are made from
 SCORED, REJECTED, FAILED = "scored", "rejected", "failed"
 Source = tuple[str, str]  # "face" or "sound", and the URI
 
@@ -55,14 +57,16 @@ class EvaluateConfig(BaseModel):
         description="folder or URI where tracked faces and sounds are kept, by content; default: in the machine's "
         "cache; on several machines a shared place saves tracking a video on each of them",
     )
+    weights: WeightsConfig = WeightsConfig()
     flow: WorkersConfig = WorkersConfig()
     cache: CacheConfig = CacheConfig()
     storage: StorageConfig = StorageConfig()
 
-    def open_evidence(self) -> Evidence:
-        """Where faces and sounds are kept."""
+    def instruments(self) -> Instruments:
+        """What a worker measures with."""
         folder = self.cache.folder
-        return Evidence(self.evidence or str(folder / "evidence"), folder, self.cache.max_gb * 1e9)
+        evidence = Evidence(self.evidence or str(folder / "evidence"), folder, self.cache.max_gb * 1e9)
+        return Instruments(evidence, self.weights, self.cache)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def plan_tasks(config: EvaluateConfig) -> list[Task]:
     """What there is to do.
 
     Raises:
-        SetupError: no runs, or a run that can't be read.
+        SetupError: no runs, a run that can't be read, or weights that can't be used.
     """
     if not config.runs:
         raise SetupError(["nothing to do: give runs.NAME=FOLDER_OR_TABLE, once or several times"])
@@ -100,6 +104,7 @@ def plan_tasks(config: EvaluateConfig) -> list[Task]:
             problems += error.problems
     if problems:
         raise SetupError(problems)
+    config.weights.load(config.cache)  # wrong files are told before anything starts
     return tasks
 
 
@@ -115,9 +120,9 @@ def sources(tasks: list[Task]) -> list[Source]:
     return list(wanted)
 
 
-def gather(source: Source, evidence: Evidence) -> bool:
+def gather(source: Source, instruments: Instruments) -> bool:
     """Track or listen ahead of scoring, once per content; whether it worked. If not, `score` will say why."""
-    kind, uri = source
+    (kind, uri), evidence = source, instruments.evidence
     try:
         evidence.face(uri) if kind == "face" else evidence.sound(uri)
     except Exception:
@@ -149,12 +154,12 @@ def _company(pair: Pair, rest: list[Pair], usable: set[Source]) -> tuple[Pair | 
     return (strangers or others or [None])[0], tuple(other.sound for other in others[:OTHER_SOUNDS])
 
 
-def score(task: Task, evidence: Evidence) -> dict[str, Any]:
+def score(task: Task, instruments: Instruments) -> dict[str, Any]:
     """The row of one video; whatever happens, there is one."""
     began = time.perf_counter()
     row = blank_row(task)
     try:
-        row |= _values(task, evidence)
+        row |= _values(task, instruments)
         row["outcome"] = SCORED
     except TalkfarmError as error:
         outcome = REJECTED if isinstance(error, InputError) else FAILED
@@ -177,10 +182,12 @@ def blank_row(task: Task) -> dict[str, Any]:
         "reference": pair.reference or "",
         "audio": pair.sound,
         "speaker": pair.speaker or "",
+        "emotion": pair.emotion or "",
         "scrambled_with": task.partner.id if task.partner else "",
         "frames": 0,
         "seconds": 0.0,
     }
+    row |= dict.fromkeys(CARGO)
     nothing = float("nan")
     for metric in METRICS:
         row |= {metric.name: nothing, f"{metric.name}_real": nothing, f"{metric.name}_scrambled": nothing}
@@ -188,8 +195,8 @@ def blank_row(task: Task) -> dict[str, Any]:
     return row
 
 
-def _values(task: Task, evidence: Evidence) -> dict[str, Any]:
-    pair, partner = task.pair, task.partner
+def _values(task: Task, instruments: Instruments) -> dict[str, Any]:
+    pair, partner, evidence = task.pair, task.partner, instruments.evidence
     face, sound = evidence.face(pair.video), _sound(pair.sound, evidence, required=pair.audio is not None)
     real = evidence.face(pair.reference) if pair.reference else None
     others = [other for uri in task.others if (other := _sound(uri, evidence))]
@@ -204,7 +211,13 @@ def _values(task: Task, evidence: Evidence) -> dict[str, Any]:
         scrambled = measure(face, evidence.sound(partner.sound), other, [], phones)
         scrambled = {name: value for name, value in scrambled.items() if name in (*SOUND_METRICS, *REAL_METRICS)}
         scrambled |= _compared(pair.video, partner.reference, evidence)
-    row: dict[str, Any] = {"frames": len(face)}
+    seen = instruments.look(pair.video, pair.sound, pair.reference, partner.sound if partner else None)
+    own, scrambled = own | seen.values, scrambled | seen.strange
+    row: dict[str, Any] = {"frames": len(face), "features": seen.features, "emotions": seen.emotion}
+    if pair.reference and instruments.networks:
+        real_seen = seen if pair.reference == pair.video else instruments.look(pair.reference, pair.reference)
+        real_values |= real_seen.values
+        row["real_features"] = real_seen.features
     for name, value in own.items():
         row |= {name: value.value, f"{name}_frames": value.frames, f"{name}_note": value.note}
         row[f"{name}_real"] = real_values[name].value if name in real_values else float("nan")

@@ -29,8 +29,8 @@ class Work:
     """What the workers do; importable by them. Tests put fakes here.
 
     Args:
-        gather: (source, evidence) -> bool.
-        score: (task, evidence) -> row.
+        gather: (source, instruments) -> bool.
+        score: (task, instruments) -> row.
     """
 
     gather: Callable[..., bool] = gather
@@ -89,10 +89,10 @@ def _spread(items: list[Any], do: Callable[..., Any], config: EvaluateConfig) ->
 class _Worker:
     def __init__(self, config: EvaluateConfig, do: Callable[..., Any]):
         storage.configure(config.storage.options, config.storage.retries)
-        self._evidence, self._do = config.open_evidence(), do
+        self._instruments, self._do = config.instruments(), do
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        result = self._do(pickle.loads(row["item"]), self._evidence)
+        result = self._do(pickle.loads(row["item"]), self._instruments)
         return {"number": row["number"], "result": pickle.dumps(result)}
 
 
@@ -101,10 +101,11 @@ def _told(
 ) -> Iterator[tuple[int, Any]]:
     """The same results, with a line now and then."""
     began = told = time.monotonic()
+    done = 0
     for done, result in enumerate(results, start=1):
         yield result
         now = time.monotonic()
-        if now - told > config.flow.progress_every_s or done == total:
+        if now - told > config.flow.progress_every_s and done < total:
             told = now
-            left_s = (now - began) / done * (total - done)
-            tell(f"{done}/{total} {what}" + (f" | about {left_s:.0f} s left" if done < total else ""))
+            tell(f"{done}/{total} {what} | about {(now - began) / done * (total - done):.0f} s left")
+    tell(f"{done}/{total} {what}")

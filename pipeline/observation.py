@@ -87,14 +87,21 @@ def observe(path: Path, finder: FaceFinder) -> Observation:
     parts = [fit.fit(points) for points in _stretches(_points(path, finder))]
     landmarks, expression, pose, gaze = (np.concatenate(column) for column in zip(*parts))
     info = probe(path)
-    scale, size = metric_size(info.width, info.height)
-    tracked_scale, _ = _scaled(info.width, info.height, min(1.0, LONGEST_SIDE / max(info.width, info.height)))
-    return Observation(landmarks * np.float32(scale / tracked_scale), expression, pose, gaze, np.array(size))
+    _, size = metric_size(info.width, info.height)
+    scale = METRIC_SIDE / max(tracked_size(path))
+    return Observation(landmarks * np.float32(scale), expression, pose, gaze, np.array(size))
 
 
 def metric_size(width: int, height: int) -> tuple[float, tuple[int, int]]:
     """Scale and (width, height) of a picture whose longer side is brought to 256 pixels; sizes are even."""
     return _scaled(width, height, METRIC_SIDE / max(width, height))
+
+
+def tracked_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the pictures that a video's face is looked for in: as displayed, reduced to 512 pixels."""
+    info = probe(path)
+    longest = max(info.width, info.height)
+    return _scaled(info.width, info.height, min(1.0, LONGEST_SIDE / longest))[1]
 
 
 def _scaled(width: int, height: int, scale: float) -> tuple[float, tuple[int, int]]:
@@ -106,9 +113,8 @@ def _points(path: Path, finder: FaceFinder) -> Iterator[np.ndarray | None]:
     info = probe(path)
     if not info.has_video:
         raise VideoError(f"{path} has no video stream", "use a video, not a sound file")
-    _, size = _scaled(info.width, info.height, min(1.0, LONGEST_SIDE / max(info.width, info.height)))
     met, missed = False, 0
-    for points in finder.track(video_frames(path, FPS, size)):
+    for points in finder.track(video_frames(path, FPS, tracked_size(path))):
         met, missed = met or points is not None, missed + 1
         if not met and missed == GIVE_UP:
             break

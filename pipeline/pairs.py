@@ -37,6 +37,8 @@ class Pair(BaseModel):
         audio: the speech; without one, the video's own sound track.
         phones: a CSV with the columns start_s, end_s, phone: which sound is when.
         speaker: clips of one speaker stay together when intervals are drawn; without one, every clip counts by itself.
+        emotion: what the face should show, for Emo_Acc: angry, contempt, disgusted, fear, happy, neutral, sad or
+            surprised.
         seams: first frames of the second and later chunks that the video was made in.
     """
 
@@ -48,6 +50,7 @@ class Pair(BaseModel):
     audio: str | None = None
     phones: str | None = None
     speaker: Annotated[str | None, BeforeValidator(_as_text)] = None
+    emotion: str | None = None
     seams: list[int] = []
 
     @property

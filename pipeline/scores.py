@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.config import dump_config
-from pipeline.evaluation import EvaluateConfig, plan_tasks
+from pipeline.evaluation import CARGO, EvaluateConfig, plan_tasks
 from pipeline.observation import detector
 from pipeline.summary import Rows, summarise, to_html, to_markdown
 
@@ -33,7 +33,7 @@ def write_scores(rows: Rows, config: EvaluateConfig) -> str:
     table = to_markdown(summary)
     files = {
         "config.yaml": dump_config(config).encode(),
-        "scores.parquet": to_parquet([row | {"detector": summary["detector"]} for row in rows]),
+        "scores.parquet": to_parquet([_plain(row) | {"detector": summary["detector"]} for row in rows]),
         "summary.json": json.dumps(_without_nan(summary), indent=1, ensure_ascii=False).encode(),
         "table.md": table.encode(),
         "table.html": to_html(summary).encode(),
@@ -51,6 +51,11 @@ def to_parquet(rows: Rows) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without its arrays."""
+    return {key: value for key, value in row.items() if key not in CARGO}
 
 
 def _without_nan(value: Any) -> Any:

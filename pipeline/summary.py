@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluation import SCORED
-from pipeline.metrics.table import METRICS, Metric
+from pipeline.metrics.table import METRICS, RUN_METRICS, Metric
+from pipeline.run_scores import emotion_accuracy, fid
+from pipeline.scoring import Value, Values
 
 RESAMPLES = 2000
 NOTHING = float("nan")
@@ -70,12 +72,42 @@ def summarise(rows: Rows, detector: str) -> dict[str, Any]:
         for run in runs:
             mine = [row for row in scored if row["run"] == run and row["clip_id"] in common]
             of_runs[run] = vars(estimate(mine, metric))
-        about = {"title": metric.title, "unit": metric.unit, "better": metric.better, "tier": metric.tier}
-        result["metrics"][metric.name] = about | {"is_main": metric.is_main, "runs": of_runs}
+        result["metrics"][metric.name] = _about(metric) | {"runs": of_runs}
+    of_runs = {run: _run_values([r for r in scored if r["run"] == run and r["clip_id"] in common]) for run in runs}
+    for metric in RUN_METRICS:
+        values = {run: found[metric.name] for run, found in of_runs.items()}
+        estimates = {run: vars(_whole(value, result["clips"])) for run, value in values.items()}
+        result["metrics"][metric.name] = _about(metric) | {"runs": estimates}
     result["failed"] = [
         {key: row[key] for key in ("run", "clip_id", "outcome", "error", "hint")} for row in rows if row not in scored
     ]
     return result
+
+
+def _about(metric: Metric) -> dict[str, Any]:
+    return {
+        "title": metric.title,
+        "unit": metric.unit,
+        "better": metric.better,
+        "tier": metric.tier,
+        "is_main": metric.is_main,
+    }
+
+
+def _run_values(rows: Rows) -> Values:
+    """FID, KID and Emo_Acc of one run."""
+    both = [row for row in rows if row["features"] is not None and row["real_features"] is not None]
+    told = [row for row in rows if row["emotion"] and row["emotions"] is not None]
+    values = fid([row["features"] for row in both], [row["real_features"] for row in both])
+    if told:
+        values["emo_acc"] = emotion_accuracy([row["emotion"] for row in told], [row["emotions"] for row in told])[0]
+    return {"emo_acc": Value(NOTHING), **values}
+
+
+def _whole(value: Value, clips: int) -> Estimate:
+    """A run's value as an estimate without a spread."""
+    clips = clips if np.isfinite(value.value) else 0
+    return Estimate(value.value, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, clips, value.frames)
 
 
 def estimate(rows: Rows, metric: Metric) -> Estimate:
@@ -179,7 +211,9 @@ def _row(summary: dict[str, Any], metric: dict[str, Any]) -> list[str]:
 def _cell(estimate: dict[str, float]) -> str:
     if not estimate["clips"]:
         return "-"
-    text = f"{_number(estimate['mean'])} ({_number(estimate['median'])})"
+    text = _number(estimate["mean"])
+    if np.isfinite(estimate["median"]):
+        text += f" ({_number(estimate['median'])})"
     if np.isfinite(estimate["low"]):
         text += f" [{_number(estimate['low'])}, {_number(estimate['high'])}]"
     return text

@@ -5,15 +5,15 @@ from typing import Any
 
 from pipeline.evaluation import SCORED, Source, Task, blank_row
 from pipeline.evaluation_flow import Work
-from pipeline.evidence import Evidence
+from pipeline.instruments import Instruments
 
 
-def fake_gather(source: Source, evidence: Evidence) -> bool:
+def fake_gather(source: Source, instruments: Instruments) -> bool:
     """Every file is usable but those called "bug"."""
     return "bug" not in source[1]
 
 
-def fake_score(task: Task, evidence: Evidence) -> dict[str, Any]:
+def fake_score(task: Task, instruments: Instruments) -> dict[str, Any]:
     """Half a point of sync for everybody."""
     if "kill" in task.pair.video:
         os._exit(1)

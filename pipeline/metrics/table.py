@@ -68,5 +68,16 @@ METRICS = (
     Metric("cpbd", "CPBD", "", "real", A),
     Metric("flicker", "background flicker", "levels of 255", "real", A, False),
     Metric("warp_error", "E_warp of the face", "levels of 255", "real", A, False),
+    Metric("lse_c", "LSE-C", "", "real", C),
+    Metric("lse_d", "LSE-D", "", "real", C),
+    Metric("av_offset", "SyncNet offset, + = sound leads", "frames", "zero", C),
+    Metric("csim", "CSIM", "", "high", C),
+    Metric("lpips", "LPIPS", "", "low", C),
+    Metric("t_lpips", "t-LPIPS", "", "low", C, False),
 )
-BY_NAME = {metric.name: metric for metric in METRICS}
+# Of a whole run, not of a clip.
+RUN_METRICS = (
+    Metric("fid", "FID", "", "low", C),
+    Metric("kid", "KID x 1000", "", "low", C),
+    Metric("emo_acc", "Emo_Acc", "", "high", C),
+)

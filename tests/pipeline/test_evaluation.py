@@ -10,10 +10,12 @@ from models.facespace import camera
 from models.facespace.open import OpenSpace
 from pipeline import ffmpeg
 from pipeline.cache import hash_file
+from pipeline.config import CacheConfig
 from pipeline.errors import SetupError
 from pipeline.evaluation import EvaluateConfig, Task, accompany, gather, plan_tasks, score, sources
 from pipeline.evidence import Evidence
 from pipeline.hearing import hear
+from pipeline.instruments import Instruments, WeightsConfig
 from pipeline.observation import observe
 from pipeline.pairs import Pair
 from tests.fake_scores import WORK
@@ -52,7 +54,7 @@ def clips(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evidence(clips, tmp_path_factory) -> Evidence:
+def instruments(clips, tmp_path_factory) -> Instruments:
     """Faces and sounds that were "seen" before, stored as the real ones are."""
     store = tmp_path_factory.mktemp("evidence")
     for seed, name in enumerate(("a", "b")):
@@ -61,7 +63,8 @@ def evidence(clips, tmp_path_factory) -> Evidence:
         for kind, made in (("faces", observe(path, Actor(seed))), ("sounds", hear(path))):
             (store / kind / digest[:2]).mkdir(parents=True, exist_ok=True)
             (store / kind / digest[:2] / f"{digest}.1.npz").write_bytes(made.dumps())
-    return Evidence(str(store), tmp_path_factory.mktemp("cache"))
+    cache = tmp_path_factory.mktemp("cache")
+    return Instruments(Evidence(str(store), cache), WeightsConfig(), CacheConfig(dir=str(cache)))
 
 
 def task(clips: Path, video: str, reference: str | None, partner: str | None = None) -> Task:
@@ -72,8 +75,8 @@ def task(clips: Path, video: str, reference: str | None, partner: str | None = N
     return Task("run", pair(video, reference), other, (other.sound,) if other else ())
 
 
-def test_a_video_against_itself_is_perfect(clips, evidence):
-    row = score(task(clips, "a", "a", "b"), evidence)
+def test_a_video_against_itself_is_perfect(clips, instruments):
+    row = score(task(clips, "a", "a", "b"), instruments)
     assert row["outcome"] == "scored", row["error"]
     assert row["frames"] == 100
     for name in ("f_lmd", "m_lmd", "lvd", "mld", "gaze_error", "var_p_ratio"):
@@ -87,10 +90,11 @@ def test_a_video_against_itself_is_perfect(clips, evidence):
     assert np.isfinite([row["sync"], row["sync_scrambled"], row["beat_align"]]).all()
     assert row["blink_rate_note"] == "less than 10 s"
     assert row["bilabial_closure_note"] == "no phones given"
+    assert np.isnan(row["lse_c"]) and row["lse_c_note"] == "no weights"
 
 
-def test_without_a_real_clip_only_paired_metrics_are_missing(clips, evidence):
-    row = score(task(clips, "a", None), evidence)
+def test_without_a_real_clip_only_paired_metrics_are_missing(clips, instruments):
+    row = score(task(clips, "a", None), instruments)
     assert row["outcome"] == "scored"
     assert np.isnan(row["f_lmd"]) and row["f_lmd_note"] == "no real clip"
     assert np.isnan(row["psnr"]) and row["psnr_note"] == "no real clip"
@@ -98,13 +102,13 @@ def test_without_a_real_clip_only_paired_metrics_are_missing(clips, evidence):
     assert np.isfinite([row["sync"], row["jitter"], row["cpbd"]]).all()
 
 
-def test_a_broken_video_is_one_row(clips, evidence):
-    row = score(task(clips, "broken", "a"), evidence)
+def test_a_broken_video_is_one_row(clips, instruments):
+    row = score(task(clips, "broken", "a"), instruments)
     assert row["outcome"] == "rejected"
     assert "broken.mp4 is not a video" in row["error"]
     assert row["hint"]
     assert np.isnan(row["psnr"])
-    assert not gather(("face", f"{clips}/broken.mp4"), evidence)
+    assert not gather(("face", f"{clips}/broken.mp4"), instruments)
 
 
 def test_everything_is_looked_at_once(clips):
@@ -140,11 +144,11 @@ def test_a_video_that_kills_its_worker_is_one_row(tmp_path):
     from pipeline.evaluation_flow import KILLED, run
 
     tasks = [Task("run", Pair(id=name, video=name)) for name in ("a", "bug", "kill", "b")]
-    config = EvaluateConfig(runs={"run": "x"}, out=str(tmp_path), cache={"dir": str(tmp_path / "cache")})
+    config = EvaluateConfig(runs={"run": "x"}, out=str(tmp_path), cache=CacheConfig(dir=str(tmp_path / "cache")))
     said: list[str] = []
     rows = run(tasks, config, said.append, WORK)
     assert [row["clip_id"] for row in rows] == ["a", "bug", "kill", "b"]
     assert [row["outcome"] for row in rows] == ["scored", "scored", "failed", "scored"]
     assert rows[2]["error"] == KILLED
     assert rows[0]["scrambled_with"] == "kill"  # the clip before it is not usable
-    assert any("videos scored" in line for line in said)
+    assert "3/4 videos scored" in said
