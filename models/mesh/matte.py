@@ -12,11 +12,13 @@ from models.mesh.fill import fill
 from models.mesh.surround import smoothstep
 
 FAINT, SURE = 0.2, 0.8  # of a given matte: taken as nothing and as all
+HALF = 0.5  # of a given matte: more person than background
+REACH = (0.03, 0.12)  # of the eye distance: how far from there on a fainter matte is still believed
 TOUCHED = 0.02  # matte above which a pixel may show some of the person
 INNER = 0.95  # of the outline: surely the face, whatever the matte says
 DETAIL = 0.45  # share of the mirrored picture in the fill: it is sharp, but only by luck what is really there
 DISTINCT = 25.0  # grey levels between person and background that make their colours a witness
-MARGIN = 0.05  # of the eye distance: how far from the matte the person's colour still spills over
+MARGIN = 0.03  # of the eye distance: how far from the matte the person's colour still spills over
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,7 @@ def separate(image: np.ndarray, matte: np.ndarray, outline: np.ndarray, unit: fl
         outline: polygon around the face in pixels, shape (k, 2); inside it everything is person.
         unit: distance of the outer eye corners, pixels.
     """
-    matte = np.maximum(
-        np.clip((matte - FAINT) / (SURE - FAINT), 0, 1).astype(np.float32), face_mask(outline, matte.shape)
-    )
+    matte = np.maximum(tighten(matte, unit), face_mask(outline, matte.shape))
     colours = image.astype(np.float32)
     background = fill_behind(colours, matte, unit)
     inside = fill(colours, smoothstep(0.85, 1.0, matte).astype(np.float32))
@@ -60,6 +60,13 @@ def separate(image: np.ndarray, matte: np.ndarray, outline: np.ndarray, unit: fl
         background=np.dstack([background, unused]),
         remnant=np.dstack([remnant, some]),
     )
+
+
+def tighten(matte: np.ndarray, unit: float) -> np.ndarray:
+    """A matte without its faint far-reaching parts, which would drag texture of the background along; shape (H, W)."""
+    distance = cv2.distanceTransform((matte <= HALF).astype(np.uint8), cv2.DIST_L2, 5) / unit
+    near = 1 - smoothstep(REACH[0], REACH[1], distance)
+    return (np.clip((matte - FAINT) / (SURE - FAINT), 0, 1) * near).astype(np.float32)
 
 
 def face_mask(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -23,7 +23,9 @@ RING_DISTANCES = (0.0, 0.05, 0.12, 0.21, 0.33, 0.48, 0.67, 0.92, 1.24, 1.65, 2.1
 TUCK = 0.015  # how far ring 0 lies under the face, of the way to its middle: no gap shows where the outline is hollow
 RING_SLOPE = 1.0  # of depth against picture where the outline runs into hair and neck
 SKULL = (0.0, -0.2, 0.85)  # model units: the head's silhouette (hair, ears) lies as deep as this point
-NECK = (-0.9, 0.75)  # units below the chin where the neck starts to stay behind, and where it stays for good
+NECK = (-0.9, 0.65)  # units below the chin where the neck starts to stay behind, and where it stays for good
+# Beside the neck, shoulders come higher than in front: this far from the outline they count as lower by the rise.
+SHOULDER, SHOULDER_RISE = (0.35, 0.95), 1.0
 JAW = 0.4  # units from the outline within which the neck loosens: skin folds under a lowered chin, it doesn't tear
 FADE = (1.0, 2.4)  # units from the outline over which all motion fades out
 MIMIC = 0.75  # units from the outline over which expression fades out
@@ -97,6 +99,7 @@ def build(points: np.ndarray, face_triangles: np.ndarray, place: Place, matte: n
 
     down = np.array([-np.sin(pose[2]), np.cos(pose[2])])
     below = (xy @ down - points[topo.CHIN, :2] @ down) / scale
+    below = below + SHOULDER_RISE * smoothstep(*SHOULDER, away)
     fade = 1 - smoothstep(*FADE, away)
     rigid = (1 - smoothstep(*NECK, below) * smoothstep(0.0, JAW, away)) * fade
     mimic = 1 - smoothstep(0.0, MIMIC, away)
