@@ -17,15 +17,18 @@ EVERY = 5  # frames: neighbours look alike
 HEAD_MARGIN = 1.8  # hull of the landmarks about its middle, so that hair and neck are in it
 
 
-def compare(path: Path, real: Path) -> Values:
-    """PSNR and SSIM of every fifth frame against the same frame of another video, at 256 px.
+def compare(path: Path, real: Path, every: int = EVERY) -> Values:
+    """PSNR, and SSIM of luma, of some frames against the same frames of another video, at 256 px.
 
     The real frames are brought to the video's size.
+
+    Args:
+        every: how many frames apart.
     """
     found: list[tuple[float, float]] = []
     for number, (image, other) in enumerate(zip(_frames(path, None), _frames(real, _size(path)))):
-        if number % EVERY == 0:
-            found.append((psnr(image, other), ssim(image, other)))
+        if number % every == 0:
+            found.append((psnr(image, other), ssim(*(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (image, other)))))
     both = np.array(found)
     return {name: Value(float(both[:, k].mean()), len(both)) for k, name in enumerate(("psnr", "ssim"))}
 

@@ -28,6 +28,7 @@ from pipeline.pairs import Pair, read_phones, read_run
 from pipeline.scoring import REAL_METRICS, SOUND_METRICS, Phones, Value, Values, measure
 
 OTHER_SOUNDS = 20  # of other clips, for what Beat Align gives by chance
+FEW = 25  # frames apart at which pictures of scrambled pairs are compared
 CARGO = ("features", "real_features", "emotions")  # arrays of a row that scores of the whole run are made from
 SCORED, REJECTED, FAILED = "scored", "rejected", "failed"
 Source = tuple[str, str]  # "face" or "sound", and the URI
@@ -210,7 +211,7 @@ def _values(task: Task, instruments: Instruments) -> dict[str, Any]:
         other = evidence.face(partner.reference) if partner.reference else None
         scrambled = measure(face, evidence.sound(partner.sound), other, [], phones)
         scrambled = {name: value for name, value in scrambled.items() if name in (*SOUND_METRICS, *REAL_METRICS)}
-        scrambled |= _compared(pair.video, partner.reference, evidence)
+        scrambled |= _compared(pair.video, partner.reference, evidence, FEW)
     seen = instruments.look(pair.video, pair.sound, pair.reference, partner.sound if partner else None)
     own, scrambled = own | seen.values, scrambled | seen.strange
     row: dict[str, Any] = {"frames": len(face), "features": seen.features, "emotions": seen.emotion}
@@ -239,10 +240,10 @@ def _real_values(
     return measure(real, sound, real, others, phones) | appearance.inspect(reference, real) | equal
 
 
-def _compared(video: str, reference: str | None, evidence: Evidence) -> Values:
+def _compared(video: str, reference: str | None, evidence: Evidence, every: int = appearance.EVERY) -> Values:
     if not reference:
         return {name: Value(float("nan"), 0, "no real clip") for name in ("psnr", "ssim")}
-    return appearance.compare(evidence.fetch(video).path, evidence.fetch(reference).path)
+    return appearance.compare(evidence.fetch(video).path, evidence.fetch(reference).path, every)
 
 
 def _sound(uri: str, evidence: Evidence, required: bool = False) -> Hearing | None:

@@ -15,8 +15,8 @@ class Metric:
         unit: "" if it has none.
         better: "high", "low", "zero" (nearer to 0) or "real" (nearer to the real clips' value).
         tier: A, B or C.
-        is_main: whether it is in the main table: it tells real pairs from scrambled ones on our own data, or is of
-            the papers' tables.
+        is_main: whether it is in the main table. Metrics that don't tell real pairs from scrambled ones on real
+            clips are not, nor are second forms of others.
     """
 
     name: str
@@ -52,7 +52,7 @@ METRICS = (
     Metric("var_p_ratio", "|ln Var_p / real|", "", "low", B, False),
     Metric("diversity", "head diversity (div_pose)", "degrees", "real", B),
     Metric("beat_align", "Beat Align", "", "high", B, False),
-    Metric("beat_align_gain", "Beat Align over other speech", "", "high", B),
+    Metric("beat_align_gain", "Beat Align over other speech", "", "high", B, False),
     Metric("beat_align_motion", "Beat Align over motion beats", "", "high", B, False),
     Metric("beat_align_track", "Beat Align of tracked beats", "", "high", B, False),
     Metric("jitter", "jitter", "degrees / frame^3", "real", B),
@@ -64,7 +64,7 @@ METRICS = (
     Metric("seam_ratio", "chunk seams", "", "low", B, False),
     Metric("face_found", "frames with a face", "", "high", B, False),
     Metric("psnr", "PSNR", "dB", "high", A),
-    Metric("ssim", "SSIM", "", "high", A),
+    Metric("ssim", "SSIM of luma", "", "high", A),
     Metric("cpbd", "CPBD", "", "real", A),
     Metric("flicker", "background flicker", "levels of 255", "real", A, False),
     Metric("warp_error", "E_warp of the face", "levels of 255", "real", A, False),
