@@ -15,6 +15,7 @@ from pipeline.metrics import gaze, landmarks, motion, sync
 from pipeline.observation import Observation
 
 NOTHING = float("nan")
+STRETCH = 500  # frames
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,12 @@ def _against_real(face: Observation, real: Observation) -> Values:
 def neutral_landmarks(expression: np.ndarray) -> np.ndarray:
     """iBUG landmarks of the mean person, head straight: expression (T, 64) -> (T, 68, 2), in eye distances."""
     space = OpenSpace.load()
-    still = np.zeros((len(expression), 6))
-    return space.landmarks68(np.zeros(IDENTITY), expression, still)[..., :2].astype(np.float64)
+    landmarks = np.empty((len(expression), 68, 2))
+    for first in range(0, len(expression), STRETCH):  # the whole mesh of a long video would take gigabytes
+        part = expression[first : first + STRETCH]
+        still = np.zeros((len(part), 6))
+        landmarks[first : first + STRETCH] = space.landmarks68(np.zeros(IDENTITY), part, still)[..., :2]
+    return landmarks
 
 
 def brows_and_eyes(expression: np.ndarray) -> np.ndarray:
