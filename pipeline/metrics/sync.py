@@ -167,7 +167,8 @@ def loudness_sync(mouth: np.ndarray, level: np.ndarray) -> Sync:
     if frames < LEAST_FRAMES or not np.isfinite(mouth[:frames]).all():
         return UNDEFINED
     seen, heard = normalise(mouth[:frames, :1]), normalise(level[:frames, None])
-    return read_curve(shifted_correlation(heard, seen), NEAR_SHIFTS)
+    curve = shifted_correlation(heard, seen)
+    return read_curve(curve, NEAR_SHIFTS) if curve.any() else UNDEFINED
 
 
 # ---- the probe
@@ -205,9 +206,12 @@ class Probe:
         return shifted_correlation(sound_context(bands[:frames]) @ self.weights, mouth_targets(mouth[:frames]))
 
     def sync(self, mouth: np.ndarray, bands: np.ndarray) -> Sync:
-        """The default sync score: how well the mouth follows the sound, and the lag."""
+        """The default sync score: how well the mouth follows the sound, and the lag.
+
+        Undefined (NaN) where there is no curve, or nothing moves or sounds.
+        """
         curve = self.curve(mouth, bands)
-        return read_curve(curve) if np.isfinite(curve).all() else UNDEFINED
+        return read_curve(curve) if np.isfinite(curve).all() and curve.any() else UNDEFINED
 
 
 def mouth_targets(mouth: np.ndarray) -> np.ndarray:

@@ -66,6 +66,8 @@ def test_other_sound_scores_low_and_short_clips_are_undefined(pair):
     assert probe.sync(mouth, other).confidence < 0.6 * probe.sync(mouth, bands).confidence
     assert np.isnan(probe.sync(mouth[:40], bands).score)
     assert np.isnan(probe.sync(np.full((100, 2), np.nan), bands).score)
+    assert np.isnan(probe.sync(mouth, np.full_like(bands, -16.0)).confidence)
+    assert np.isnan(sync.loudness_sync(np.ones((100, 2)), np.random.default_rng(0).normal(size=100)).best)
 
 
 def test_loudness_lag():
