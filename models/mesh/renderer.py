@@ -37,8 +37,8 @@ class PreparedHead:
 
     @property
     def fade_px(self) -> float:
-        """Motion over which the matting remnant vanishes: two pixels at 512."""
-        return max(1.0, 2.0 * self.view[2] / 512)
+        """Motion over which the matting remnant vanishes: ten pixels at 512."""
+        return max(1.0, 10.0 * self.view[2] / 512)
 
     def patches(self, posed: Posed) -> list[Patch]:
         """Eyes and mouth of one frame, in painting order, placed in pixels of the image."""
