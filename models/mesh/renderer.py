@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.mesh.torch_path import TorchWarp
 
 BATCH = 8  # frames handed out at once
+REMNANT_FADE = 0.08  # of the eye distance
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class PreparedHead:
 
     @property
     def fade_px(self) -> float:
-        """Motion over which the matting remnant vanishes: ten pixels at 512."""
-        return max(1.0, 10.0 * self.view[2] / 512)
+        """Motion over which the matting remnant (fine hair, mostly) vanishes."""
+        return max(1.0, REMNANT_FADE * self.head.eye_distance_px)
 
     def patches(self, posed: Posed) -> list[Patch]:
         """Eyes and mouth of one frame, in painting order, placed in pixels of the image."""
