@@ -106,7 +106,7 @@ def _fill_mouth(
     lower_line = jaw + LOWER_BELOW_JAW
     # Rounded lips stand off the teeth and shade them.
     rounded = 1.0 - smoothstep(0.50, 0.85, 2 * half / neutral_width)
-    show_upper = smoothstep(0.012, 0.05, gap) * (1.0 - 0.65 * rounded)
+    show_upper = smoothstep(0.03, 0.13, gap) * (1.0 - 0.65 * rounded)
     show_lower = smoothstep(0.09, 0.20, gap) * 0.6
     show_tongue = smoothstep(0.05, 0.13, gap)
     seam_width = max(0.008, 0.6 * soft / unit)

@@ -11,7 +11,7 @@ import numpy as np
 
 FINE = 2  # samples of the field per pixel, across and down
 TORN_PX = np.float32(1.0)  # across a pixel's samples: further apart, they lie on an edge or in a picture shrunk by two
-SHARPNESS = np.float32(-0.85)  # of the cubic kernel; at the usual -0.5 a moving photo loses a quarter of its sharpness
+SHARPNESS = np.float32(-0.75)  # of the cubic kernel; at the usual -0.5 a moving photo loses a fifth of its sharpness
 STILL = np.float32(1e-3)  # pixels moved less than this are copied from the photo
 
 
