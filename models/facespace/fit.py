@@ -25,8 +25,8 @@ IBUG_STABLE = np.arange(27, 48)  # nose and eyes
 IBUG_JAW = 0.3  # weight of iBUG landmarks 0..16: they slide along the outline as the head turns
 IDENTITY_FRAMES = 16  # of a video, from which the identity is taken
 POSE_WINDOW = 9  # frames; a quadratic smoothed over 0.36 s takes out the noise of the detector
-# What the detector's noise leaves behind a window, of log scale, angles (rad), shifts (units). A head that is quicker than
-# the window leaves more: from the first multiple to the second it is followed as it is.
+# What the detector's noise leaves beside a window, of log scale, angles (rad), shifts (units). A head that is quicker
+# than the window leaves more: from the first multiple to the second it is followed as it is.
 NOISE, QUICK = np.array([0.003, 0.004, 0.004, 0.003, 0.003, 0.003, 0.01]), (1.2, 2.4)
 CALM_FRAMES = 1.5  # standard deviation of the smoothing of brows and cheeks
 SHARP = ("jaw", "pucker", "funnel", "press", "lips", "upper", "lower", "stretch", "smile", "blink", "lid", "squint")
