@@ -29,7 +29,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     astronaut = data.astronaut()[:350, 80:400]
     Image.fromarray(astronaut).save(folder / "face.png")
-    Image.fromarray(np.hstack([astronaut, astronaut[:, ::-1]])).save(folder / "two.png")
+    close = data.astronaut()[:250, 130:330]
+    Image.fromarray(np.hstack([close, close[:, ::-1]])).save(folder / "two.png")
     Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(folder / "flat.png")
     shutil.copy(SPEECH, folder / "voice.flac")
     return folder
