@@ -12,46 +12,20 @@ Exit codes: 0 every video is scored; 2 the runs or the configuration can't be us
 but some videos could not be scored: scores.parquet and the table say why.
 """
 
-import argparse
 import sys
 
-from pipeline.config import describe, load_settings
-from pipeline.environment import set_worker_variables
-from pipeline.errors import SetupError, TalkfarmError
+from jobs.command import run_command, say
 from pipeline.evaluation import SCORED, EvaluateConfig
 from pipeline.scores import evaluate
-
-ALL_SCORED, BROKEN_OFF, UNUSABLE, SOME_MISSING, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(words: list[str]) -> int:
     """Run the evaluation that the command line asks for and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.evaluate",
-        description=__doc__,
-        epilog="settings and their defaults:\n\n" + describe(EvaluateConfig),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
-    try:
-        config = load_settings(EvaluateConfig, parser.parse_args(words).settings)
-        set_worker_variables(config.cache.folder)
-        rows = evaluate(config, _say)
-        return ALL_SCORED if all(row["outcome"] == SCORED for row in rows) else SOME_MISSING
-    except SetupError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return UNUSABLE
-    except TalkfarmError as error:
-        print(f"{error}\nbroken off; run the same command again", file=sys.stderr)
-        return BROKEN_OFF
-    except KeyboardInterrupt:
-        print("interrupted; faces tracked so far are kept", file=sys.stderr)
-        return INTERRUPTED
+    return run_command("jobs.evaluate", __doc__, EvaluateConfig, words, _evaluate, "faces tracked so far are kept")
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _evaluate(config: EvaluateConfig) -> bool:
+    return all(row["outcome"] == SCORED for row in evaluate(config, say))
 
 
 if __name__ == "__main__":

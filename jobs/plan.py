@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from jobs.command import ALL_DONE, SOME_MISSING, UNUSABLE
 from pipeline import storage
 from pipeline.config import RenderConfig, describe, load_config
 from pipeline.errors import SetupError, TalkfarmError
@@ -22,7 +23,6 @@ from pipeline.inspection import Finding, inspect
 from pipeline.manifest import clips_of
 
 SHOWN_CLIPS = 3  # ids named per problem; the JSON has them all
-ALL_RENDERED, UNUSABLE, SOME_MISSING = 0, 2, 3
 
 
 def main(words: list[str]) -> int:
@@ -56,7 +56,7 @@ def check(config: RenderConfig) -> dict[str, Any]:
     doubtful = {clip_id for finding in findings if finding.warnings for clip_id in finding.clips} - faulty
     durations = {finding.source.uri: finding.duration_s for finding in findings if finding.source.kind == "audio"}
     return {
-        "exit_code": SOME_MISSING if faulty else ALL_RENDERED,
+        "exit_code": SOME_MISSING if faulty else ALL_DONE,
         "clips": len(clips),
         "would_render": len(clips) - len(faulty),
         "with_warnings": len(doubtful),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs import baselines, evaluate
+from jobs.command import UNUSABLE
 
 
 @pytest.mark.parametrize("job", [evaluate, baselines])
@@ -18,14 +19,14 @@ def test_help_lists_settings(job, capsys):
 
 
 def test_problems_are_told_and_nothing_starts(tmp_path: Path, capsys):
-    assert evaluate.main([]) == evaluate.UNUSABLE
+    assert evaluate.main([]) == UNUSABLE
     assert "give runs.NAME=" in capsys.readouterr().err
-    assert evaluate.main([f"runs.a={tmp_path}", f"runs.b={tmp_path}/b.csv"]) == evaluate.UNUSABLE
+    assert evaluate.main([f"runs.a={tmp_path}", f"runs.b={tmp_path}/b.csv"]) == UNUSABLE
     said = capsys.readouterr().err
     assert f"runs.a={tmp_path} has no video" in said and "b.csv does not exist" in said
-    assert evaluate.main(["rnus.a=x"]) == evaluate.UNUSABLE
+    assert evaluate.main(["rnus.a=x"]) == UNUSABLE
     assert "rnus" in capsys.readouterr().err
-    assert baselines.main([]) == baselines.UNUSABLE
+    assert baselines.main([]) == UNUSABLE
     assert "'videos' is missing" in capsys.readouterr().err
-    assert baselines.main([f"videos={tmp_path}", "system=sadtalkr"]) == baselines.UNUSABLE
+    assert baselines.main([f"videos={tmp_path}", "system=sadtalkr"]) == UNUSABLE
     assert "'envelope'" in capsys.readouterr().err
