@@ -68,14 +68,18 @@ def mel_windows(read: Callable[[int, int], np.ndarray], samples: int, start: int
     Returns:
         shape (stop - start, 80, 16), float32 in [-4, 4]. Windows that reach over an end repeat its mel frame.
     """
-    # int() truncates towards zero, so frame 1 starts at -3, not at -4: the networks learned it so.
-    starts = np.array([int(MEL_RATE * (frame - LEAD_FRAMES) / FPS) for frame in range(start, stop)], np.int64)
-    wanted = np.clip(starts[:, None] + np.arange(WINDOW_MELS), 0, samples // HOP_SAMPLES)
+    wanted = np.clip(window_starts(start, stop)[:, None] + np.arange(WINDOW_MELS), 0, samples // HOP_SAMPLES)
     if not wanted.size:
         return np.zeros((0, MELS, WINDOW_MELS), np.float32)
     first = int(wanted.min())
     mels = mel_frames(read, samples, first, int(wanted.max()) + 1)
     return mels[wanted - first].transpose(0, 2, 1).copy()
+
+
+def window_starts(start: int, stop: int) -> np.ndarray:
+    """First mel frame of the windows of video frames [start, stop), int64; negative at the recording's start."""
+    # int() truncates towards zero, so frame 1 starts at -3, not at -4: the networks learned it so.
+    return np.array([int(MEL_RATE * (frame - LEAD_FRAMES) / FPS) for frame in range(start, stop)], np.int64)
 
 
 def mel_frames(read: Callable[[int, int], np.ndarray], samples: int, first: int, last: int) -> np.ndarray:
