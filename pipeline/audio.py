@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from models.interfaces import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from pipeline.librosa_lock import load_librosa
 
 FFT_SAMPLES = 800  # 50 ms, also the window's length
 HOP_SAMPLES = 200  # 12.5 ms
@@ -103,9 +104,9 @@ def mel_frames(read: Callable[[int, int], np.ndarray], samples: int, first: int,
 @cache
 def mel_filters() -> np.ndarray:
     """Slaney's triangles of equal area, shape (80, 401), float64 holding float32 values."""
-    import librosa  # slow to import, and only the networks' path comes here
-
-    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT_SAMPLES, n_mels=MELS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ)
+    filters = load_librosa("filters").filters.mel(
+        sr=SAMPLE_RATE, n_fft=FFT_SAMPLES, n_mels=MELS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ
+    )
     return filters.astype(np.float64)
 
 

@@ -1,18 +1,15 @@
 """What can be heard in a recording, frame by frame: what the metrics need of it, decoded once."""
 
-import fcntl
 import io
-import os
 import tempfile
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.interfaces import FPS, SAMPLE_RATE
 from pipeline.audio import SpeechFile
+from pipeline.librosa_lock import load_librosa
 from pipeline.metrics.sync import log_mel, voice_level
 from pipeline.speech import decode_speech
 
@@ -59,7 +56,6 @@ def hear(path: Path) -> Hearing:
     Raises:
         AudioError: no sound, unreadable or shorter than a frame.
     """
-    load_librosa()  # before anything else does it without the lock
     with tempfile.TemporaryDirectory(prefix="talkfarm-") as folder:
         pcm = Path(folder) / "speech.pcm"
         decode_speech(path, pcm)
@@ -77,29 +73,10 @@ def find_beats(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Onset strength is the median over bands of the percussive part (librosa), hop 512.
     """
-    librosa = load_librosa()
+    librosa = load_librosa("beat", "effects", "onset")
     percussive = librosa.effects.percussive(samples)
     strength = librosa.onset.onset_strength(y=percussive, sr=SAMPLE_RATE, hop_length=ONSET_HOP, aggregate=np.median)
     common = {"onset_envelope": strength, "sr": SAMPLE_RATE, "hop_length": ONSET_HOP, "units": "time"}
     onsets = librosa.onset.onset_detect(**common)
     _, beats = librosa.beat.beat_track(**common)
     return np.asarray(onsets) * FPS, np.asarray(beats) * FPS
-
-
-@cache
-def load_librosa() -> Any:
-    """librosa, imported by one process of this machine at a time.
-
-    Its import compiles functions and caches them on disk in pairs of files; processes that write the two halves at
-    the same time leave pairs that don't match, and crash (numba issue 10128).
-    """
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR", tempfile.gettempdir()))
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "librosa.lock").open("ab") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        import librosa
-        import librosa.beat
-        import librosa.effects
-        import librosa.filters
-        import librosa.onset
-    return librosa

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from models.interfaces import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from pipeline.librosa_lock import load_librosa
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights" / "sync" / "probe.npz"
 
@@ -94,9 +95,7 @@ def voice_level(samples: np.ndarray) -> np.ndarray:
 
 @cache
 def _mel_filters() -> np.ndarray:
-    import librosa
-
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=BANDS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ)
+    return load_librosa("filters").filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=BANDS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ)
 
 
 def _smooth(values: np.ndarray, frames: int) -> np.ndarray:
