@@ -23,6 +23,7 @@ from pipeline.hearing import Hearing
 from pipeline.instruments import Instruments, WeightsConfig
 from pipeline.metrics.image import PSNR_CAP_DB
 from pipeline.metrics.table import METRICS
+from pipeline.networks import NO_WEIGHTS
 from pipeline.observation import Observation
 from pipeline.pairs import Pair, read_phones, read_run
 from pipeline.scoring import REAL_METRICS, SOUND_METRICS, Phones, Value, Values, measure
@@ -188,7 +189,7 @@ def blank_row(task: Task) -> dict[str, Any]:
         "frames": 0,
         "seconds": 0.0,
     }
-    row |= dict.fromkeys(CARGO)
+    row |= dict.fromkeys(CARGO) | {"features_note": "", "emotions_note": ""}
     nothing = float("nan")
     for metric in METRICS:
         row |= {metric.name: nothing, f"{metric.name}_real": nothing, f"{metric.name}_scrambled": nothing}
@@ -215,6 +216,7 @@ def _values(task: Task, instruments: Instruments) -> dict[str, Any]:
     seen = instruments.look(pair.video, pair.sound, pair.reference, partner.sound if partner else None)
     own, scrambled = own | seen.values, scrambled | seen.strange
     row: dict[str, Any] = {"frames": len(face), "features": seen.features, "emotions": seen.emotion}
+    row |= {f"{cargo}_note": NO_WEIGHTS for cargo in instruments.lacking}
     if pair.reference and instruments.networks:
         real_seen = seen if pair.reference == pair.video else instruments.look(pair.reference, pair.reference)
         real_values |= real_seen.values

@@ -58,6 +58,13 @@ class Instruments:
         """Loaded when they are first asked for."""
         return self.weights.load(self.cache)
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What no network is there for, of what scores of a whole run are made from: "features", "emotions"."""
+        networks = self.networks
+        found = {"features": networks and networks.inception, "emotions": networks and networks.emotion}
+        return tuple(name for name, network in found.items() if not network)
+
     def look(self, video: str, sound: str, reference: str | None = None, strange: str | None = None) -> NetworkScores:
         """What the networks say of a video; nothing is decoded if there are none.
 

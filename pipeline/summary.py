@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.evaluation import SCORED
 from pipeline.metrics.table import METRICS, RUN_METRICS, Metric
+from pipeline.networks import NO_WEIGHTS
 from pipeline.run_scores import emotion_accuracy, fid
 from pipeline.scoring import Value, Values
 
@@ -49,6 +50,7 @@ class Estimate:
         low, high: 95 % interval of the mean, by resampling speakers.
         real, scrambled: means of the real clips' values and of the scrambled pairs'.
         clips, frames: how many it is from.
+        note: why there is no value, where all clips have the same reason.
     """
 
     mean: float
@@ -59,6 +61,7 @@ class Estimate:
     scrambled: float
     clips: int
     frames: int
+    note: str = ""
 
 
 def summarise(rows: Rows, detector: str) -> dict[str, Any]:
@@ -101,21 +104,33 @@ def _run_values(rows: Rows) -> Values:
     values = fid([row["features"] for row in both], [row["real_features"] for row in both])
     if told:
         values["emo_acc"] = emotion_accuracy([row["emotion"] for row in told], [row["emotions"] for row in told])[0]
-    return {"emo_acc": Value(NOTHING), **values}
+    else:
+        values["emo_acc"] = Value(NOTHING, 0, "no clip with a label")
+    for cargo, names in (("features", ("fid", "kid")), ("emotions", ("emo_acc",))):
+        if _shared_note(rows, cargo) == NO_WEIGHTS:
+            values |= {name: Value(NOTHING, 0, NO_WEIGHTS) for name in names}
+    return values
+
+
+def _shared_note(rows: Rows, column: str) -> str:
+    """The reason why a column has no values, if it is the same in all rows."""
+    notes = {row[f"{column}_note"] for row in rows}
+    return notes.pop() if len(notes) == 1 else ""
 
 
 def _whole(value: Value, clips: int) -> Estimate:
     """A run's value as an estimate without a spread."""
     clips = clips if np.isfinite(value.value) else 0
-    return Estimate(value.value, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, clips, value.frames)
+    return Estimate(value.value, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, clips, value.frames, value.note)
 
 
 def estimate(rows: Rows, metric: Metric) -> Estimate:
     """One metric over the clips that have it."""
+    note = _shared_note(rows, metric.name)
     rows = [row for row in rows if np.isfinite(row[metric.name])]
     values = np.array([row[metric.name] for row in rows], float)
     if not len(values):
-        return Estimate(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0)
+        return Estimate(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0, note)
     low, high = bootstrap(values, [row["speaker"] or row["clip_id"] for row in rows])
     return Estimate(
         float(values.mean()),
@@ -208,9 +223,9 @@ def _row(summary: dict[str, Any], metric: dict[str, Any]) -> list[str]:
     return [name, str(better), *cells, _number(real), scrambled, str(metric["tier"]), clips, frames]
 
 
-def _cell(estimate: dict[str, float]) -> str:
+def _cell(estimate: dict[str, Any]) -> str:
     if not estimate["clips"]:
-        return "-"
+        return NO_WEIGHTS if estimate["note"] == NO_WEIGHTS else "-"
     text = _number(estimate["mean"])
     if np.isfinite(estimate["median"]):
         text += f" ({_number(estimate['median'])})"

@@ -4,8 +4,12 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.inputs import write_portrait
+from jobs import evaluate
+from jobs.command import SOME_MISSING
 from models.facespace import camera
 from models.facespace.open import OpenSpace
 from pipeline import ffmpeg
@@ -91,6 +95,7 @@ def test_a_video_against_itself_is_perfect(clips, instruments):
     assert row["blink_rate_note"] == "less than 10 s"
     assert row["bilabial_closure_note"] == "no phones given"
     assert np.isnan(row["lse_c"]) and row["lse_c_note"] == "no weights"
+    assert row["features_note"] == row["emotions_note"] == "no weights"
 
 
 def test_without_a_real_clip_only_paired_metrics_are_missing(clips, instruments):
@@ -152,3 +157,38 @@ def test_a_video_that_kills_its_worker_is_one_row(tmp_path):
     assert rows[2]["error"] == KILLED
     assert rows[0]["scrambled_with"] == "kill"  # the clip before it is not usable
     assert "3/4 videos scored" in said
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_videos_that_can_not_be_scored_are_a_row_each(clips, tmp_path, capfd):
+    """A moving landscape with sound and a file cut off in its middle, between two videos of a face."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_portrait(tmp_path / "face.png", side_px=128)
+    sound = ["-i", f"{clips}/a.wav"]
+    sights = {"face": ["-loop", "1", "-r", "25", "-i", f"{tmp_path}/face.png"], "mute_face": ["-loop", "1"]}
+    sights["mute_face"] += ["-r", "25", "-i", f"{tmp_path}/face.png"]
+    sights["landscape"] = ["-f", "lavfi", "-i", "mandelbrot=s=128x128:r=25"]
+    for name, pictures in sights.items():
+        heard = [] if name == "mute_face" else sound
+        words = [*pictures, *heard, "-t", "2.4", "-pix_fmt", "yuv420p", f"{folder}/{name}.mp4"]
+        subprocess.run(ffmpeg.command("-v", "error", *words), check=True)
+    whole = (folder / "face.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    words = [f"runs.real={folder}", f"out={tmp_path}/out", f"cache.dir={tmp_path}/cache", "flow.workers=1"]
+    assert evaluate.main(words) == SOME_MISSING
+    rows = pq.read_table(tmp_path / "out" / "scores.parquet").to_pylist()
+    assert {row["clip_id"]: row["outcome"] for row in rows} == {
+        "cut": "rejected",
+        "face": "scored",
+        "landscape": "rejected",
+        "mute_face": "scored",
+    }
+    assert len(rows) == 4
+    found = {row["clip_id"]: row for row in rows}
+    assert "no face in the first 50 frames" in found["landscape"]["error"] and "facing" in found["landscape"]["hint"]
+    assert "cut.mp4" in found["cut"]["error"] and found["cut"]["hint"]
+    said = capfd.readouterr().out
+    assert said.count("rejected: real / landscape") == said.count("rejected: real / cut") == 1
+    assert (tmp_path / "out" / "table.md").read_text().count("rejected: ") == 2

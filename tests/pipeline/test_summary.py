@@ -58,6 +58,21 @@ def test_tables_show_runs_side_by_side_and_what_went_wrong(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} >= {"scores.parquet", "config.yaml", "table.md"}
 
 
+def test_columns_without_weights_say_so():
+    rows = rows_of("ours", [0.4, 0.6], "ab") + rows_of("theirs", [0.1, 0.3], "ab")
+    lacking = {"lse_c_note": "no weights", "features_note": "no weights", "csim_note": "no weights"}
+    rows = [row | lacking for row in rows]
+    rows[0]["csim_note"] = "no face"
+    summary = summarise(rows, "a detector")
+    for table in (to_markdown(summary), to_html(summary).replace("<td>", " | ")):
+        lines = {line.split(" | ")[0].lstrip("| "): line for line in table.replace("<tr> | ", "| ").splitlines()}
+        assert lines["LSE-C"].count("no weights") == lines["FID"].count("no weights") == 2
+        assert lines["CSIM"].count("no weights") == 1, "the other run has another reason"
+        assert "no weights" not in lines["Emo_Acc"], "there is a network, but no label"
+    assert summary["metrics"]["csim"]["runs"]["ours"]["note"] == ""
+    assert summary["metrics"]["emo_acc"]["runs"]["ours"]["note"] == "no clip with a label"
+
+
 def test_rows_survive_parquet():
     import pyarrow as pa
     import pyarrow.parquet as pq
