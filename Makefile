@@ -1,5 +1,5 @@
 # Each target does all of its own set-up: `make demo` and `make test` work on a fresh clone.
-.PHONY: install demo test check clean
+.PHONY: install demo test check eval clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -27,6 +27,11 @@ check: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
+
+OUT ?= baselines
+eval: install
+	@[ -n "$(VIDEOS)" ] || { echo "name a folder of talking videos: make eval VIDEOS=folder [OUT=$(OUT)]"; exit 2; }
+	$(PY) -m jobs.baselines videos="$(VIDEOS)" out="$(OUT)"
 
 clean:
 	rm -rf $(VENV) out demo/out
