@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,7 +22,6 @@ from models.facespace.open import OpenSpace
 from models.facespace.solver import Fits, Problem
 from models.interfaces import EXPRESSION, FPS, IDENTITY, FaceFit
 from pipeline.errors import FaceError, VideoError
-from pipeline.face import FaceFinder
 from pipeline.media import probe, video_frames
 
 LONGEST_SIDE = 512  # pixels at which faces are tracked; larger videos are reduced
@@ -30,6 +30,14 @@ STRETCH = 500  # frames that are fitted at a time
 FIT_STEPS = 5
 GIVE_UP = 50  # frames without a face at the beginning, after which the video has none
 REVISION = 1  # raise it when observations change: stored ones are made again
+
+
+class Tracker(Protocol):
+    """What follows a face; `pipeline.face.FaceFinder` does."""
+
+    def track(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
+        """Points (478, 3) in pixels of the largest face for each RGB frame; None where it isn't seen."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def detector() -> str:
     return f"mediapipe {version('mediapipe')} face mesh, tracking; open space fit, observation {REVISION}"
 
 
-def observe(path: Path, finder: FaceFinder) -> Observation:
+def observe(path: Path, finder: Tracker) -> Observation:
     """Follow the largest face of a video.
 
     Raises:
@@ -108,7 +116,7 @@ def _scaled(width: int, height: int, scale: float) -> tuple[float, tuple[int, in
     return scale, (max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2))
 
 
-def _points(path: Path, finder: FaceFinder) -> Iterator[np.ndarray | None]:
+def _points(path: Path, finder: Tracker) -> Iterator[np.ndarray | None]:
     """Points (478, 3) of every frame in pixels of the reduced video, or None."""
     info = probe(path)
     if not info.has_video:

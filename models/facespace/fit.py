@@ -8,7 +8,7 @@ import numpy as np
 
 from models.facespace import camera
 from models.facespace import topology as top
-from models.facespace.gaze import estimate_gaze, hold_through_blinks
+from models.facespace.gaze import estimate_gaze, hold_through_blinks, lid_opening
 from models.facespace.solver import Fits, Problem
 from models.facespace.temporal import blur, fit_parabolas
 from models.interfaces import EXPRESSION, IDENTITY, FaceFit, Motion
@@ -28,6 +28,7 @@ POSE_WINDOW = 9  # frames; a quadratic smoothed over 0.36 s takes out the noise 
 # What the detector's noise leaves beside a window, of log scale, angles (rad), shifts (units). A head that is quicker
 # than the window leaves more: from the first multiple to the second it is followed as it is.
 NOISE, QUICK = np.array([0.003, 0.004, 0.004, 0.003, 0.003, 0.003, 0.01]), (1.2, 2.4)
+POSE_NOISE = NOISE[[1, 2, 3, 4, 5, 0]]  # angles, shifts in the picture, logarithm of the distance
 CALM_FRAMES = 1.5  # standard deviation of the smoothing of brows and cheeks
 SHARP = ("jaw", "pucker", "funnel", "press", "lips", "upper", "lower", "stretch", "smile", "blink", "lid", "squint")
 
@@ -108,7 +109,8 @@ class Fitter:
         first = Fits(np.exp(log_scale[:1]), camera.rotation(turns[:1]), shift[:1], coefficients)
         face = self._face(landmarks[0], first, unit, middle, mean_error(problem, fits[:1], points[:1]))
         pose = np.column_stack([turns, (shift - shift[0])[:, :2] / first.scale[0], log_scale[0] - log_scale])
-        gaze = hold_through_blinks(estimate_gaze(self.space, face, landmarks, expression, pose), landmarks)
+        gaze = estimate_gaze(self.space, face, landmarks, expression, pose)
+        gaze = hold_through_blinks(gaze, lid_opening(landmarks))
         motion = Motion("open", *(a.astype(np.float32) for a in (expression, pose, gaze)))
         return replace(face, gaze=motion.gaze[0]), motion
 
@@ -152,11 +154,22 @@ def mean_error(problem: Problem, fits: Fits, points: np.ndarray) -> float:
 def smooth_cameras(fits: Fits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log scales (T,), angles (T, 3) and shifts (T, 3) with the detector's noise taken out, without delay."""
     values = np.column_stack([np.log(fits.scale), np.unwrap(camera.angles(fits.turn), axis=0), fits.shift])
+    values = steadied(values, NOISE)
+    return values[:, 0], values[:, 1:4], values[:, 4:]
+
+
+def smooth_pose(pose: np.ndarray) -> np.ndarray:
+    """Poses (T, 6), as `models.interfaces.FaceFit.pose`, with the detector's noise taken out, without delay."""
+    turns = np.unwrap(pose[:, :3], axis=0)
+    return steadied(np.column_stack([turns, pose[:, 3:]]), POSE_NOISE)
+
+
+def steadied(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Series (T, C) without the detector's noise (C,), except where they move quicker than it could."""
     calm = fit_parabolas(values, POSE_WINDOW)
     missed = values - calm
-    excess = np.sqrt(blur(missed**2, CALM_FRAMES)) / NOISE
-    values = calm + np.clip((excess - QUICK[0]) / (QUICK[1] - QUICK[0]), 0, 1) * missed
-    return values[:, 0], values[:, 1:4], values[:, 4:]
+    excess = np.sqrt(blur(missed**2, CALM_FRAMES)) / noise
+    return calm + np.clip((excess - QUICK[0]) / (QUICK[1] - QUICK[0]), 0, 1) * missed
 
 
 def smooth_calm_part(coefficients: np.ndarray, sharp: np.ndarray) -> np.ndarray:

@@ -56,9 +56,12 @@ def lid_opening(landmarks: np.ndarray) -> np.ndarray:
     return np.max(openings, 0)
 
 
-def hold_through_blinks(gaze: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Gaze (T, 2) with closed eyes bridged and noise taken out; saccades stay steps."""
-    opening = lid_opening(landmarks)
+def hold_through_blinks(gaze: np.ndarray, opening: np.ndarray) -> np.ndarray:
+    """Gaze (T, 2) with closed eyes bridged and noise taken out; saccades stay steps.
+
+    Args:
+        opening: of the lids, shape (T,), in any unit.
+    """
     seen = np.flatnonzero(opening > SHUT * np.median(opening))
     if len(seen) == 0:
         return gaze
