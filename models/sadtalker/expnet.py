@@ -1,0 +1,48 @@
+"""ExpNet: what the mouth does while a sound is heard, and the eyes while they blink (SadTalker, 3.1; supplement, B.2).
+
+Every frame is computed on its own, from 0.2 s of sound, a reference expression and a blink signal. Names are those of
+the published files. Legend: N frames, of any number of clips; E expression coefficients.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.interfaces import EXPRESSION
+from models.sadtalker.audio_encoder import PAPER_CHANNELS, SMALL_CHANNELS, AudioEncoder
+
+SIZES = {"paper": {"channels": PAPER_CHANNELS}, "small": {"channels": SMALL_CHANNELS}}  # arguments by name
+
+
+class ExpNet(nn.Module):
+    """Sound, reference and blink to expression coefficients.
+
+    The last layer sees all three and adds nothing to the reference, as in the published network.
+
+    Args:
+        channels: of the audio encoder's stages.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = PAPER_CHANNELS):
+        super().__init__()
+        self.audio_encoder = AudioEncoder(channels)
+        self.mapping1 = nn.Linear(channels[-1] + EXPRESSION + 1, EXPRESSION)
+
+    def forward(self, mel_N1MS: Tensor, reference_NE: Tensor, blink_N1: Tensor) -> Tensor:
+        """Expression of every frame.
+
+        Args:
+            mel_N1MS: mel windows in -4 .. 4, shape (N, 1, 80, 16).
+            reference_NE: expression to keep where the sound says nothing: the portrait's, or of the same frame of
+                another video; shape (N, 64).
+            blink_N1: closure of the lids, 0 open to 1 shut, shape (N, 1).
+        Returns:
+            shape (N, 64).
+        """
+        heard = self.audio_encoder(mel_N1MS)
+        return self.mapping1(torch.cat([heard, reference_NE, blink_N1], dim=1))
+
+
+def sizes_of(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Arguments of the `ExpNet` that a state dict is of. Raises KeyError where it is of none."""
+    stages = (0, 3, 6, 9, 11)
+    return {"channels": tuple(len(state[f"audio_encoder.{k}.conv_block.0.weight"]) for k in stages)}
