@@ -1,3 +1,3 @@
 """Importing this module registers all runners: one module per family of networks."""
 
-from tests.parity import sadtalker_motion  # noqa: F401
+from tests.parity import facevid2vid, sadtalker_motion  # noqa: F401
