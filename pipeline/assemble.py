@@ -66,6 +66,11 @@ def _join(records: list[Record], first: Record, task: Task, config: RenderConfig
             seconds_write=sum(part.seconds_write for part in records),
             attempts=max(part.attempts for part in records),
         )
+        if config.quality.check:
+            from pipeline.ladder import judge_joined
+
+            told = [(part.frames, part.quality) for part in records]
+            whole = replace(whole, quality=judge_joined(joined, frames, told, config))
         whole = replace(whole, uri=output.place(whole, joined))
         output.commit(whole, task.superseded)
     output.drop_parts(whole.clip_id, whole.spec_hash)

@@ -19,6 +19,7 @@ from pipeline.problems import allowed, explain, iterate_fields
 from pipeline.retrying import first_line
 
 Settings = TypeVar("Settings", bound=BaseModel)
+Rung = Literal["seed", "calm", "system"]
 
 
 class Section(BaseModel):
@@ -70,6 +71,41 @@ class EncodeConfig(Section):
         default="veryfast", description="speed of H.264 against file size"
     )
     audio_kbps: int = Field(default=128, ge=16, le=512, description="AAC bit rate, kbit/s")
+
+
+class QualityConfig(Section):
+    """Checks of every rendered clip; one that fails is rendered again, rung by rung, and rejected if nothing helps."""
+
+    check: bool = Field(default=False, description="check every clip after rendering it")
+    ladder: tuple[Rung, ...] = Field(
+        default=("seed", "calm", "system"),
+        description="what a clip that fails is rendered again with, in this order, each rung on top of those before: "
+        "seed: another seed; calm: half the head motion; system: another motion system, where there is one",
+    )
+    face_every: int = Field(default=25, ge=1, description="the face is looked for in every n-th frame")
+    least_faces: float = Field(default=0.95, ge=0, le=1, description="least share of these frames with a face")
+    most_black: float = Field(default=0.0, ge=0, le=1, description="largest share of black frames")
+    most_frozen: float = Field(default=0.5, ge=0, le=1, description="largest share of frames that repeat the last one")
+    quietest_lufs: float = Field(default=-45.0, ge=-70, le=0, description="least loudness of the sound track, LUFS")
+    loudest_lufs: float = Field(default=-5.0, ge=-70, le=6, description="largest loudness of the sound track, LUFS")
+    sync_seconds: float = Field(
+        default=20.0, ge=0, description="stretch of a clip in which lips are compared with the sound; 0: nowhere"
+    )
+    least_sync: float | None = Field(
+        default=None, ge=0, le=2, description="least confidence of the sync probe; default: that of real speakers"
+    )
+    most_sync: float | None = Field(
+        default=None, ge=0, le=2, description="largest confidence of the sync probe; default: that of real speakers"
+    )
+    most_lag: float = Field(default=5.0, ge=0, le=15, description="largest lag of the sound against the lips, frames")
+
+    @model_validator(mode="after")
+    def _bands_hold_something(self) -> "QualityConfig":
+        for least, most in (("quietest_lufs", "loudest_lufs"), ("least_sync", "most_sync")):
+            low, high = getattr(self, least), getattr(self, most)
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"leaves nothing: '{least}' is {low:g}, above '{most}', which is {high:g}")
+        return self
 
 
 class FlowConfig(Section):
@@ -135,6 +171,7 @@ class RenderConfig(Section):
     max_part_seconds: Annotated[float, Field(ge=1)] = Field(
         default=60.0, description="longer clips are rendered in parts of this length, then joined, seconds"
     )
+    quality: QualityConfig = QualityConfig()
     flow: FlowConfig = FlowConfig()
     cache: CacheConfig = CacheConfig()
     storage: StorageConfig = StorageConfig()
@@ -143,6 +180,10 @@ class RenderConfig(Section):
     @classmethod
     def _known_renderer(cls, name: str) -> str:
         return _one_of(name, list(registry.RENDERERS))
+
+    def weights_with(self, system: str) -> str:
+        """What a clip's record says it was made with, for a motion system."""
+        return f"{self.pack}:{system}+{self.renderer}"
 
     @model_validator(mode="after")
     def _one_source(self) -> "RenderConfig":

@@ -8,6 +8,7 @@ TalkfarmError         a clip, or a part of it, could not be made
 │   ├── AudioError        unreadable, empty, too short
 │   ├── VideoError        no video stream, no frame
 │   └── FaceError         no face, face too small
+├── QualityError      the clip is `rejected`: it was rendered, and fails the checks of the quality gate
 ├── TransientError    storage or network hiccup: retried, then `failed`
 └── RenderError       we are at fault: `failed`
 
@@ -68,6 +69,21 @@ class VideoError(InputError):
 
 class FaceError(InputError):
     """No usable face in the portrait."""
+
+
+class QualityError(TalkfarmError):
+    """The clip was rendered, and what came of it is outside of what the quality gate wants.
+
+    Args:
+        quality: what was measured, as the clip's record holds it.
+    """
+
+    def __init__(self, message: str, hint: str, quality: str):
+        super().__init__(message, hint)
+        self.quality = quality
+
+    def __reduce__(self):
+        return (type(self), (self.message, self.hint, self.quality))
 
 
 class TransientError(TalkfarmError):

@@ -43,6 +43,11 @@ def complaints(path: Path) -> str:
     return _words(command("-v", "error", *source(path), "-map", "0:v:0", "-f", "null", "-"))
 
 
+def describe_sound(path: Path, filters: str) -> str:
+    """What ffmpeg prints while a file's first sound track runs through filters that measure it."""
+    return _words(command(*source(path), "-map", "0:a:0", "-af", filters, "-f", "null", "-"))
+
+
 def _words(line: list[str]) -> str:
     done = subprocess.run(
         line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False

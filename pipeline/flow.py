@@ -46,7 +46,7 @@ class Stages:
     Args:
         prep: (clip, config) -> Prepped.
         motion: config -> object with `generate(prepped) -> Motion`.
-        render: config -> object with `render(prepped, motion, out, with_audio) -> Rendered`.
+        render: config -> object with `render(prepped, motion, out, with_audio, start) -> Rendered`.
         join: (videos of the parts, clip, frames, out, config) -> None.
     """
 
@@ -175,7 +175,8 @@ class RenderWorker:
         prepped, motion = payload
         with tempfile.TemporaryDirectory(prefix="talkfarm-") as folder:
             path = Path(folder) / "clip.mp4"
-            made = self._stage.render(prepped, motion, path, with_audio=record.parts == 1)
+            start = stages.split(prepped.frames, self._config.max_part_seconds)[record.part][0]
+            made = self._stage.render(prepped, motion, path, with_audio=record.parts == 1, start=start)
             video = path.read_bytes()
             record = replace(
                 record,
@@ -189,6 +190,7 @@ class RenderWorker:
                 height=made.height,
                 thumbnail=made.thumbnail if record.part == 0 else b"",
                 worker=f"{_node()[:8]}:{os.getpid()}",
+                **made.settled,
             )
             if len(video) > self._config.flow.max_row_mb * 1e6:
                 return [(replace(record, uri=self._output.place(record, path)), None)]

@@ -154,6 +154,10 @@ def spec_hash(clip: Clip, config: RenderConfig) -> str:
         "encode": config.encode.model_dump(mode="json"),
         "max_part_seconds": config.max_part_seconds,
     }
+    if config.quality.check:
+        from pipeline.ladder import decisive_settings
+
+        spec["quality"] = decisive_settings(config)
     return _row_hash(spec)
 
 

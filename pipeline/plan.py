@@ -47,7 +47,7 @@ class Task:
             seed=self.clip.seed,
             portrait=self.clip.portrait,
             audio=self.clip.audio,
-            weights=f"{config.pack}:{config.motion.system}+{config.renderer}",
+            weights=config.weights_with(config.motion.system),
             run=run_id,
         )
 

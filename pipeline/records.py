@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from models.interfaces import FPS
-from pipeline.errors import InputError, TalkfarmError
+from pipeline.errors import InputError, QualityError, TalkfarmError
 
 RENDERED, REJECTED, FAILED, QUARANTINED = "rendered", "rejected", "failed", "quarantined"
 STAGES = ("prep", "motion", "render", "write")
@@ -39,6 +39,8 @@ class Record:
         run: the run that wrote this record.
         part, parts: which part of how many; 0 of 1 for a clip that was not split.
         thumbnail: a small JPEG of the first frame.
+        rung: of the quality gate's ladder that made the video: empty as asked for, else "seed", "calm" or "system".
+        quality: what the gate measured, a JSON object; empty without the gate. See docs/quality.md.
     """
 
     clip_id: str
@@ -72,6 +74,8 @@ class Record:
     part: int = 0
     parts: int = 1
     thumbnail: bytes = field(default=b"", repr=False)
+    rung: str = ""
+    quality: str = field(default="", repr=False)
 
     @property
     def ended(self) -> bool:
@@ -80,6 +84,9 @@ class Record:
 
     def failed_by(self, error: Exception, stage: str) -> "Record":
         """The record of a clip that an exception ended; the exception's class decides the outcome."""
+        if isinstance(error, QualityError):
+            ended = replace(self, outcome=REJECTED, stage="quality", quality=error.quality)
+            return replace(ended, error=error.message, hint=error.hint)
         if isinstance(error, TalkfarmError):
             outcome = REJECTED if isinstance(error, InputError) else FAILED
             return replace(self, outcome=outcome, stage=stage, error=error.message, hint=error.hint)

@@ -33,7 +33,7 @@ def render_clip(portrait: str | Path, audio: str | Path, out: str | Path, **cont
     Raises:
         pydantic.ValidationError: unknown or impossible controls.
         InputError: the inputs can't be used; the message says why, the hint what to do.
-        TransientError, RenderError
+        TransientError, RenderError, QualityError
     """
     settings = Controls.model_validate(controls)
     return render_single(
@@ -80,6 +80,7 @@ def render_single(config: RenderConfig, tell: Callable[[str], None]) -> Record:
         height=made.height,
         warnings=prepped.warnings,
         thumbnail=made.thumbnail,
+        **made.settled,
     )
 
 

@@ -4,9 +4,9 @@ import io
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from pipeline.prep import Prepped, decoded_speech, matte_of, soundtrack, upright
 
 if TYPE_CHECKING:
     from pipeline.encoder import Encoding
+    from pipeline.ladder import Gate
 
 PORTRAITS_KEPT = 4  # prepared portraits per render worker; one takes some 10 MB
 STRETCH_S = 60  # of motion handed to a renderer at once, so that what it works out for it stays small
@@ -26,11 +27,18 @@ THUMBNAIL_PX = 96  # longer side
 
 @dataclass(frozen=True)
 class Rendered:
-    """A video that has been written: its size in pixels, and a small JPEG of its first frame."""
+    """A video that has been written.
+
+    Args:
+        width, height: pixels.
+        thumbnail: a small JPEG of its first frame.
+        settled: fields of the clip's record that the quality gate has settled; none without the gate.
+    """
 
     width: int
     height: int
     thumbnail: bytes
+    settled: dict[str, Any] = field(default_factory=dict)
 
 
 def split(frames: int, max_part_seconds: float) -> list[tuple[int, int]]:
@@ -63,6 +71,8 @@ class RenderStage:
         device = "cuda" if config.flow.gpus_per_render_actor else "cpu"
         self._renderer = registry.RENDERERS[config.renderer].build(device=device)
         self._portraits: OrderedDict[tuple, tuple] = OrderedDict()
+        self._systems: dict[str, MotionStage] = {}
+        self._gate = self._build_gate() if config.quality.check else None
 
     def render(
         self,
@@ -71,17 +81,29 @@ class RenderStage:
         out: Path,
         with_audio: bool,
         tell: Callable[[int], None] = lambda frames: None,
+        start: int = 0,
     ) -> Rendered:
-        """Stream frames into an encoder.
+        """Stream frames into an encoder, once, or under the quality gate until a try passes.
 
         Args:
             motion: of the clip, or of a part of it.
             out: local path of the MP4.
             with_audio: whether to add the sound, which belongs to the clip's beginning.
             tell: is told how many frames are done, batch by batch.
+            start: frame of the clip at which the motion begins.
         Raises:
-            InputError, TransientError, RenderError
+            InputError, TransientError, RenderError, QualityError
         """
+        if self._gate is None:
+            return self._render(prepped, motion, out, with_audio, tell)
+        made, settled = self._gate.pass_through(
+            prepped, motion, out, start, lambda clip, moved: self._render(clip, moved, out, with_audio, tell)
+        )
+        return replace(made, settled=settled)
+
+    def _render(
+        self, prepped: Prepped, motion: Motion, out: Path, with_audio: bool, tell: Callable[[int], None]
+    ) -> Rendered:
         from pipeline.encoder import Encoder
 
         framing, prepared, backdrop = self._prepared(prepped)
@@ -96,6 +118,20 @@ class RenderStage:
                     done += len(frames)
                     tell(done)
         return Rendered(framing.size[0], framing.size[1], thumbnail)
+
+    def _build_gate(self) -> "Gate":
+        from pipeline.audio import SpeechFile
+        from pipeline.ladder import Gate
+
+        config = self._config
+        return Gate(config, self._generate, lambda prepped: SpeechFile(decoded_speech(prepped.speech, config)))
+
+    def _generate(self, prepped: Prepped, system: str) -> Motion:
+        """The motion of a clip by a system that is built when it is first asked for."""
+        if system not in self._systems:
+            motion = self._config.motion.model_copy(update={"system": system})
+            self._systems[system] = MotionStage(self._config.model_copy(update={"motion": motion}))
+        return self._systems[system].generate(prepped)
 
     def _prepared(self, prepped: Prepped) -> tuple:
         """Framing, the renderer's own preparation and the backdrop of a portrait."""

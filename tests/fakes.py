@@ -51,7 +51,7 @@ class FakeRender:
     def __init__(self, config: RenderConfig):
         note("worker", str(os.getpid()))
 
-    def render(self, prepped: FakePrepped, motion: Motion, out: Path, with_audio: bool) -> Rendered:
+    def render(self, prepped: FakePrepped, motion: Motion, out: Path, with_audio: bool, start: int = 0) -> Rendered:
         note("render", prepped.clip.id)
         if "kill" in prepped.clip.portrait:
             os._exit(139)
