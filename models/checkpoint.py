@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 SHOWN = 3  # names of an error message, of each kind
@@ -28,17 +27,26 @@ class WeightsError(ValueError):
         return (type(self), (self.path, self.problem))
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, part: str = "state_dict", prefix: str = "") -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, on the CPU.
 
-    Understands safetensors and torch files, told apart by content; a training checkpoint is reduced to its
-    "state_dict", and the "module." that data-parallel training puts before every name is removed.
+    Understands safetensors and torch files, told apart by content; a training checkpoint is reduced to one of its
+    state dicts, and the "module." that data-parallel training puts before every name is removed.
 
+    Args:
+        path: of the file.
+        part: name of the state dict that is wanted of a training checkpoint.
+        prefix: of the names that are wanted of a file with several networks; removed. Of safetensors, only these
+            are read.
     Raises:
-        WeightsError: no such file, neither format, or anything but tensors in it.
+        WeightsError: no such file, neither format, anything but tensors in it, or nothing named as wanted.
     """
     try:
-        state = load_file(path) if _is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
+        if _is_safetensors(path):
+            with safe_open(path, framework="pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(path, f"can't be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -46,13 +54,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(path, problem) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise WeightsError(path, f"is damaged, or neither a safetensors nor a torch file: {error}") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
+    if isinstance(state, Mapping) and isinstance(state.get(part), Mapping):
+        state = state[part]
+    if (
+        not isinstance(state, Mapping)
+        or not (state or prefix)
+        or not all(isinstance(t, Tensor) for t in state.values())
+    ):
         raise WeightsError(path, "is no state dict: tensors by name are needed, not a whole model or a list")
     names = [str(name) for name in state]
-    prefix = "module." if all(name.startswith("module.") for name in names) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in zip(names, state.values())}
+    wrapper = "module." if all(name.startswith("module.") for name in names) else ""
+    own = {name.removeprefix(wrapper): tensor for name, tensor in zip(names, state.values())}
+    wanted = {name.removeprefix(prefix): tensor for name, tensor in own.items() if name.startswith(prefix)}
+    if not wanted:
+        raise WeightsError(path, f"holds nothing whose name begins with {prefix!r}")
+    return wanted
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Iterable[str] = ()) -> None:

@@ -42,6 +42,17 @@ def test_every_format_gives_the_same_tensors(tmp_path, state):
         assert all(torch.equal(got[n], state[n]) for n in state if "tracked" not in n), path.name
 
 
+def test_one_network_of_a_file_with_several(tmp_path, state):
+    save_file(
+        {f"{n}.{k}": t.clone() for n in ("other", "small") for k, t in state.items()}, tmp_path / "all.safetensors"
+    )
+    torch.save({"epoch": 3, "small": state, "other": {"x": torch.zeros(1)}}, tmp_path / "all.pth")
+    for got in (read_state(tmp_path / "all.safetensors", prefix="small."), read_state(tmp_path / "all.pth", "small")):
+        assert got.keys() == state.keys() and all(torch.equal(got[n], state[n]) for n in state)
+    with pytest.raises(WeightsError, match=r"begins with 'absent\.'"):
+        read_state(tmp_path / "all.safetensors", prefix="absent.")
+
+
 def test_counters_of_batch_normalisation_may_be_missing(tmp_path, state):
     path = tmp_path / "before.pth"
     torch.save({n: t for n, t in state.items() if "tracked" not in n}, path)
