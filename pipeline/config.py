@@ -305,4 +305,6 @@ def _one_of(name: str, known: list[str]) -> str:
 
 
 def _as_word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -63,7 +63,7 @@ def allowed(annotation: Any, limits: list[Any] | None = None) -> str:
         return " or ".join(dict.fromkeys(choices))
     if origin is Literal:
         return " or ".join(repr(value) if isinstance(value, str) else str(value) for value in arguments)
-    if origin is list:
+    if origin in (list, tuple):
         return f"a list, each item {allowed(arguments[0])}"
     section = section_of(annotation)
     if section:
