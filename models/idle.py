@@ -70,7 +70,7 @@ def head_pose(
     turn[:, 0] += gain * ramp * np.radians(NOD_DEGREES) * emphasis
     for axis, track in enumerate((controls.pitch, controls.yaw, controls.roll)):
         if track is not None:
-            turn[:, axis] = np.radians(_spread(track, frames))
+            turn[:, axis] = np.radians(spread_keys(track, frames))
     pose = np.tile(np.asarray(start, np.float64), (frames, 1))
     pose[:, :3] += turn
     # The neck stays where it is; the origin, inside the head, moves around it.
@@ -115,7 +115,7 @@ def _smooth_noise(frames: int, channels: int, generator: np.random.Generator) ->
     return total
 
 
-def _spread(track: Track, frames: int) -> np.ndarray:
+def spread_keys(track: Track, frames: int) -> np.ndarray:
     """A number, or key values spread evenly over the clip and joined smoothly without overshoot; shape (frames,)."""
     keys = np.atleast_1d(np.asarray(track, np.float64))
     if len(keys) == 1:

@@ -4,9 +4,12 @@ Every frame is computed on its own, from 0.2 s of sound, a reference expression 
 the published files. Legend: N frames, of any number of clips; E expression coefficients.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from models.checkpoint import WeightsError, fill, read_state
 from models.interfaces import EXPRESSION
 from models.sadtalker.audio_encoder import PAPER_CHANNELS, SMALL_CHANNELS, AudioEncoder
 
@@ -26,6 +29,24 @@ class ExpNet(nn.Module):
         super().__init__()
         self.audio_encoder = AudioEncoder(channels)
         self.mapping1 = nn.Linear(channels[-1] + EXPRESSION + 1, EXPRESSION)
+
+    @classmethod
+    def load(cls, path: Path, prefix: str = "") -> "ExpNet":
+        """A network of any size from its weights, for inference.
+
+        Args:
+            path: safetensors, or a training checkpoint with the state dict "model".
+            prefix: of its names in a file with several networks.
+        Raises:
+            WeightsError: the file is damaged, or of another network.
+        """
+        state = read_state(path, "model", prefix)
+        try:
+            network = cls(**sizes_of(state))
+        except KeyError as error:
+            raise WeightsError(path, f"is not a checkpoint of ExpNet: {error} is missing") from error
+        fill(network, state, path)
+        return network
 
     def forward(self, mel_N1MS: Tensor, reference_NE: Tensor, blink_N1: Tensor) -> Tensor:
         """Expression of every frame.

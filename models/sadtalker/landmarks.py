@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.facespace.deep3d import SCALE_PX
 from models.interfaces import EXPRESSION, IDENTITY, POSE, FaceSpace
-
-SCALE_PX = 101.5  # pixels per model unit in the 224 pixel picture of the published training
 
 
 class FrontalLandmarks(nn.Module):
@@ -19,7 +18,7 @@ class FrontalLandmarks(nn.Module):
 
     Args:
         space: the morphable model.
-        scale_px: pixels per model unit; the weights of the losses belong to that of the default.
+        scale_px: pixels per model unit; the losses' weights suit the default, that of a face in 224 pixels.
     """
 
     _mean: Tensor

@@ -9,10 +9,13 @@ three translations), Z latent.
 """
 
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.checkpoint import WeightsError, fill, read_state
 from models.interfaces import POSE
 from models.sadtalker.audio_encoder import PAPER_CHANNELS, SMALL_CHANNELS, AudioEncoder
 
@@ -76,6 +79,25 @@ class PoseVAE(nn.Module):
         self.netG = nn.ModuleDict({"encoder": PoseEncoder(**shared, tied=official), "decoder": PoseDecoder(**shared)})
         if critic is not None:
             self.netD_motion = PoseDiscriminator(critic)
+
+    @classmethod
+    def load(cls, path: Path, prefix: str = "", *, official: bool = False) -> "PoseVAE":
+        """A network of any size from its weights, for inference.
+
+        Args:
+            path: safetensors, or a training checkpoint with the state dict "model".
+            prefix: of its names in a file with several networks.
+            official: as above.
+        Raises:
+            WeightsError: the file is damaged, or of another network.
+        """
+        state = read_state(path, "model", prefix)
+        try:
+            network = cls(**sizes_of(state), official=official)
+        except KeyError as error:
+            raise WeightsError(path, f"is not a checkpoint of PoseVAE: {error} is missing") from error
+        fill(network, state, path)
+        return network
 
     @property
     def encoder(self) -> "PoseEncoder":
@@ -295,7 +317,7 @@ def _layers(widths: tuple[int, ...]) -> nn.Sequential:
     return layers
 
 
-def sizes_of(state: dict[str, Tensor]) -> dict:
+def sizes_of(state: dict[str, Tensor]) -> dict[str, Any]:
     """Arguments of the `PoseVAE` that a state dict is of, except `official`. Raises KeyError where it is of none."""
     decoder = "netG.decoder."
     stages, levels = (0, 3, 6, 9, 11), ("residual_conv_1", "residual_conv_2", "bridge")
