@@ -226,6 +226,20 @@ def remove(uri: str) -> None:
     _patiently(uri, delete)
 
 
+def arrow_place(uri: str) -> tuple[Any, str]:
+    """A URI as pyarrow file system and path in it, for libraries that read and write through pyarrow.
+
+    Remote ones go through fsspec, so that options and retries are those of every other call.
+    """
+    import pyarrow.fs as arrow
+
+    path = local_path(uri)
+    if path:
+        return arrow.LocalFileSystem(), os.path.abspath(path)  # noqa: PTH100 - links keep their names
+    fs, key = _remote(uri)
+    return arrow.PyFileSystem(arrow.FSSpecHandler(fs)), key
+
+
 def _remote(uri: str) -> tuple[Any, str]:
     """The file system of a remote URI and the path in it."""
     import fsspec

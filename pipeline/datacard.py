@@ -1,0 +1,123 @@
+"""The data card of a folder of features: how much of whom there is, what was left out and why, who is in which split.
+
+It is a fact sheet for people (datacard.md) and for programs (datacard.json). Its hash names the content: which rows,
+made how; a model card quotes it.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from models.interfaces import FPS
+from pipeline.features import Origin
+from pipeline.observation import detector
+from pipeline.prepare import ACCEPTED, PrepareConfig, TalkingVideo, Verdict, revision
+from pipeline.speakers import SPLITS, Speaker
+
+LAG_BINS = ((None, -4), (-3, -2), (-1, 1), (2, 3), (4, None))  # frames
+
+
+def build_card(
+    videos: list[TalkingVideo],
+    verdicts: dict[str, Verdict],
+    everybody: dict[str, Speaker],
+    rows: Iterable[Origin],
+    config: PrepareConfig,
+) -> dict[str, Any]:
+    """The card as plain data.
+
+    Args:
+        videos: of the manifest.
+        verdicts: of all of them.
+        everybody: the speakers' numbers and splits.
+        rows: that are written.
+    """
+    rows = sorted(rows, key=lambda row: row.row_id)
+    settings = config.model_dump(mode="json", include={"space", "crops", "checks", "face"})
+    content = {"rows": [(row.row_id, row.split) for row in rows], "settings": settings, "revision": revision()}
+    outcomes = Counter(verdict.outcome for verdict in verdicts.values())
+    left_out = [(video, verdicts[video.id]) for video in videos if verdicts[video.id].outcome != ACCEPTED]
+    lags = [verdict.lag for verdict in verdicts.values() if verdict.outcome == ACCEPTED]
+    present = {row.speaker for row in rows}
+    return {
+        "hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        "videos": {"listed": len(videos), **dict(sorted(outcomes.items()))},
+        "rows": len(rows),
+        "minutes": _minutes(rows),
+        "splits": {split: _split([row for row in rows if row.split == split]) for split in SPLITS},
+        "languages": {
+            language or "unknown": _minutes([row for row in rows if row.language == language])
+            for language in sorted({row.language for row in rows})
+        },
+        "speakers": {
+            name: {**vars(speaker), "minutes": _minutes([row for row in rows if row.speaker == name])}
+            for name, speaker in everybody.items()
+            if name in present
+        },
+        "styles": 1 + max((speaker.style for speaker in everybody.values()), default=-1),
+        "left_out_because": dict(Counter(verdict.hint for _, verdict in left_out).most_common()),
+        "left_out": [
+            {"id": video.id, "outcome": verdict.outcome, "error": verdict.error, "hint": verdict.hint}
+            for video, verdict in left_out
+        ],
+        "sound_late_by_frames": {_bin_name(*bounds): _count(lags, *bounds) for bounds in LAG_BINS},
+        "made_with": {
+            "faces": detector() if config.face.backend == "mediapipe" else config.face.backend,
+            "talkfarm": version("talkfarm"),
+            "revision": revision(),
+            "settings": settings,
+        },
+    }
+
+
+def to_markdown(card: dict[str, Any]) -> str:
+    """The card for people."""
+    lines = [
+        "# Data card",
+        "",
+        f"{card['minutes']:.1f} minutes of {len(card['speakers'])} speakers in {card['rows']} rows, from "
+        f"{card['videos'].get(ACCEPTED, 0)} of {card['videos']['listed']} videos. Content hash `{card['hash'][:16]}`.",
+        "",
+        "| split | minutes | speakers | rows |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {split['minutes']:.1f} | {split['speakers']} | {split['rows']} |"
+        for name, split in card["splits"].items()
+    ]
+    lines += ["", "No speaker is in two splits.", "", "| language | minutes |", "|---|---|"]
+    lines += [f"| {name} | {minutes:.1f} |" for name, minutes in card["languages"].items()]
+    lines += ["", "| sound late by, frames (corrected) | videos |", "|---|---|"]
+    lines += [f"| {name} | {count} |" for name, count in card["sound_late_by_frames"].items()]
+    if card["left_out"]:
+        lines += ["", "## Left out", "", "| videos | what to do |", "|---|---|"]
+        lines += [f"| {count} | {hint} |" for hint, count in card["left_out_because"].items()]
+        lines += ["", *(f"- `{entry['id']}`: {entry['error']}" for entry in card["left_out"])]
+    lines += ["", "## Speakers", "", "| speaker | identity | style | split | minutes |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {name} | {who['identity']} | {who['style'] if who['style'] >= 0 else ''} | {who['split']} | "
+        f"{who['minutes']:.1f} |"
+        for name, who in card["speakers"].items()
+    ]
+    return "\n".join([*lines, "", f"Made with {card['made_with']['faces']}.", ""])
+
+
+def _split(rows: list[Origin]) -> dict[str, Any]:
+    return {"minutes": _minutes(rows), "speakers": len({row.speaker for row in rows}), "rows": len(rows)}
+
+
+def _minutes(rows: list[Origin]) -> float:
+    return round(sum(row.frames for row in rows) / FPS / 60, 3)
+
+
+def _count(lags: list[int], low: int | None, high: int | None) -> int:
+    return sum((low is None or lag >= low) and (high is None or lag <= high) for lag in lags)
+
+
+def _bin_name(low: int | None, high: int | None) -> str:
+    if low is None:
+        return f"{high} or less"
+    return f"{low} or more" if high is None else f"{low} to {high}"

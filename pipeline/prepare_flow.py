@@ -1,0 +1,224 @@
+"""The Ray side of preparing features: follow every new video, then write the rows that are missing.
+
+The first half hands out videos to actors that hold a face finder, one at a time; a video that kills its worker twice
+is left out, and said. The second half is a Ray Data job that reads the plan, makes rows and writes Parquet, with Ray
+Data's own record of written rows: one row in, one row out, each with its id, which is what that record needs.
+"""
+
+import json
+import logging
+import math
+import pickle
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import ray
+import ray.data
+
+from pipeline import storage
+from pipeline.cluster import connected
+from pipeline.config import CacheConfig
+from pipeline.errors import MissingError
+from pipeline.features import Origin
+from pipeline.flow import configure_ray_data
+from pipeline.prepare import ACCEPTED, FAILED, PrepareConfig, TalkingVideo, Verdict, look, make_row
+from pipeline.scores import to_parquet
+
+Look = Callable[[TalkingVideo, str, PrepareConfig], Verdict]
+KILLED = Verdict(FAILED, "the worker died twice on this video", "look for what is unusual about it; too large, perhaps")
+SHARD_BYTES = 2**26  # most that a task gathers before it writes; rows have some 4 MB
+
+
+@contextmanager
+def cluster(cache: CacheConfig) -> Iterator[None]:
+    """The Ray cluster that is announced, or one of our own, with quiet logs."""
+    with connected(cache):
+        configure_ray_data()
+        # tells of every dead worker with a traceback; the verdict will say it
+        logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
+        yield
+
+
+def follow_videos(
+    videos: list[tuple[TalkingVideo, str]], config: PrepareConfig, tell: Callable[[str], None], work: Look = look
+) -> dict[str, Verdict]:
+    """Verdicts of videos, by id; needs `cluster`.
+
+    Args:
+        videos: with the names of their verdicts.
+        tell: is given a progress line now and then, and one for each video that is not accepted.
+        work: other work than the real one.
+    """
+    from ray.data import ActorPoolStrategy
+
+    room = config.flow.workers or max(1, math.floor(ray.cluster_resources().get("CPU", 1)))
+    worker: Any = _Follower  # Ray's types know functions only
+    rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(videos)]
+    with warnings.catch_warnings(), _settings(max_errored_blocks=-1):
+        # Ray's newer names for these settings come with the version that drops the old ones
+        warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            worker,
+            fn_constructor_kwargs={"config": config, "work": work},
+            # one at a time: a second video waiting in a worker would be charged with the first one's crash
+            compute=ActorPoolStrategy(size=min(room, len(rows)), max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            ray_remote_args_fn=lambda: {"max_task_retries": 1},  # by default a killer is tried for ever
+        )
+    verdicts: dict[str, Verdict] = {}
+    began = told = time.monotonic()
+    for row in done.iter_rows():
+        video, verdict = videos[row["number"]][0], pickle.loads(row["verdict"])
+        verdicts[video.id] = verdict
+        if verdict.outcome != ACCEPTED:
+            tell(f"{verdict.outcome}: {verdict.error} ({verdict.hint})")
+        now = time.monotonic()
+        if now - told > config.flow.progress_every_s and len(verdicts) < len(videos):
+            told = now
+            left_s = (now - began) / len(verdicts) * (len(videos) - len(verdicts))
+            tell(f"{len(verdicts)}/{len(videos)} videos followed | about {left_s:.0f} s left")
+    for video, _ in videos:
+        if video.id not in verdicts:
+            verdicts[video.id] = KILLED
+            tell(f"{FAILED}: {video.video}: {KILLED.error}")
+    return verdicts
+
+
+def write_rows(rows: list[tuple[str, Origin]], config: PrepareConfig, tell: Callable[[str], None]) -> None:
+    """Write those rows of the plan that are not written yet; needs `cluster`.
+
+    Afterwards `written_rows` says which there are, and `failure_of` why another one is missing.
+
+    Args:
+        rows: the URI of each row's video, and what the row is.
+    """
+    from ray.data import TaskPoolStrategy
+    from ray.data.checkpoint import CheckpointConfig
+
+    plan = config.path("plan.parquet")
+    planned = [
+        {"row_id": origin.row_id, "video": uri, "origin": json.dumps(vars(origin))}  # as text: Ray would take it apart
+        for uri, origin in rows
+    ]
+    storage.write_atomic(plan, to_parquet(planned))
+    files, plan_path = storage.arrow_place(plan)
+    record = CheckpointConfig(
+        "row_id",
+        storage.arrow_place(config.path("rows"))[1],
+        override_filesystem=files,
+        delete_checkpoint_on_success=False,  # it is what the next run subtracts
+    )
+    shards = -(-len(rows) // config.flow.rows_per_shard)
+    with (
+        _settings(checkpoint_config=record, target_max_block_size=SHARD_BYTES, max_errored_blocks=-1),
+        _ticking(config, shards, tell),
+    ):
+        data = ray.data.read_parquet(plan_path, filesystem=files)
+        data.repartition(target_num_rows_per_block=config.flow.rows_per_shard).map_batches(
+            partial(_make_rows, config=config),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(),
+            num_cpus=1,
+        ).write_parquet(storage.arrow_place(config.path("features"))[1], filesystem=files, compression="zstd")
+
+
+def written_rows(config: PrepareConfig) -> set[str]:
+    """Ids of the rows whose shards are complete, by Ray Data's own record."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: set[str] = set()
+    for name in storage.list_names(config.path("rows")):
+        if name.endswith(".parquet") and ".pending" not in name:
+            data = storage.read_bytes(config.path("rows", name))
+            # not read_table, whose reader threads abort one interpreter exit in a hundred
+            found.update(pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)["row_id"].to_pylist())
+    return found
+
+
+def _make_rows(table: Any, config: PrepareConfig) -> Iterator[Any]:
+    """Rows of the plan to rows of features, one table each; a row that can't be made is left out."""
+    import pyarrow as pa
+
+    storage.configure(config.storage.options, config.storage.retries)
+    for row in table.to_pylist():
+        try:
+            made = make_row(row["video"], Origin(**json.loads(row["origin"])), config).to_row()
+        except Exception as error:  # one row must not take its shard with it
+            storage.write_atomic(_failure_uri(row["row_id"], config), f"{type(error).__name__}: {error}".encode())
+            continue
+        yield pa.Table.from_pylist([made], schema=row_schema())
+
+
+def failure_of(row_id: str, config: PrepareConfig) -> str:
+    """Why a row was left out the last time."""
+    try:
+        return storage.read_bytes(_failure_uri(row_id, config)).decode()
+    except MissingError:
+        return "its worker died"
+
+
+def _failure_uri(row_id: str, config: PrepareConfig) -> str:
+    return config.path("failed", f"{row_id}.txt")
+
+
+def row_schema() -> Any:
+    """Arrow types of a row of features."""
+    import pyarrow as pa
+
+    from pipeline.features import ARRAYS
+
+    kinds = {str: pa.string(), int: pa.int32()}
+    meta = [pa.field(name, kinds[item.type]) for name, item in Origin.__dataclass_fields__.items()]
+    arrays = [pa.field(name, pa.binary()) for name in ARRAYS]
+    return pa.schema([*meta, *arrays, pa.field("crops", pa.list_(pa.binary()))])
+
+
+class _Follower:
+    def __init__(self, config: PrepareConfig, work: Look):
+        storage.configure(config.storage.options, config.storage.retries)
+        self._config, self._work = config, work
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        video, key = pickle.loads(row["item"])
+        return {"number": row["number"], "verdict": pickle.dumps(self._work(video, key, self._config))}
+
+
+@contextmanager
+def _settings(**values: Any) -> Iterator[None]:
+    """Ray Data's settings changed for a block."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    before = {name: getattr(context, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+
+
+@contextmanager
+def _ticking(config: PrepareConfig, shards: int, tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell now and then how many shards are written while the block runs."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(config.flow.progress_every_s):
+            tell(f"{len(storage.list_names(config.path('features')))} of about {shards} shards written")
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticker.join()
