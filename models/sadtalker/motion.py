@@ -19,7 +19,7 @@ from models.sadtalker.expnet import ExpNet
 from models.sadtalker.posevae import PoseVAE
 from models.sadtalker.tracks import spread_by_travel
 
-STRETCH_FRAMES = 256  # heard at a time
+STRETCH_FRAMES = 64  # heard at a time; larger batches are slower on a CPU
 OFFICIAL_BLINK = np.array([0.5, 0.9, 1.0, 0.9, 0.5])  # closure per frame
 
 # Files of a folder of weights: ExpNet's, the prefix of its names, PoseVAE's, and the prefix of its names.
@@ -63,7 +63,7 @@ class SadTalkerMotion:
         Args:
             folder: own weights go before published ones.
             space: of own weights; published ones are of "bfm".
-            device: "cpu" or "cuda".
+            device: "cpu" or "cuda"; only the former has been run.
         Raises:
             FileNotFoundError: none of the known files.
             models.checkpoint.WeightsError: damaged files, or of other networks.
