@@ -1,0 +1,110 @@
+"""Features of several videos: the table, the work, what a rerun does. Run: pytest tests/pipeline/test_prepare.py"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline import storage
+from pipeline.config import load_settings
+from pipeline.errors import SetupError
+from pipeline.features import Features
+from pipeline.prepare import PrepareConfig, check_folder, read_videos
+from tests.fakes import notes
+from tests.pipeline.talking_takes import pretend_to_look, write_video
+
+
+def config_for(folder: Path, out: str, *words: str) -> PrepareConfig:
+    settings = [f"videos={folder}/videos.csv", f"out={out}", f"cache.dir={folder}/cache", "flow.rows_per_shard=2"]
+    return load_settings(PrepareConfig, [*settings, "checks.least_s=2", *words])
+
+
+def write_table(folder: Path, lines: list[str]) -> None:
+    (folder / "videos.csv").write_text("\n".join(["video,id,speaker,language,split", *lines]))
+
+
+def test_problems_of_the_table_are_told_together(tmp_path: Path):
+    write_table(
+        tmp_path, ["a.mp4,x,ann,en,train", "b.mp4,x,ann,en,validation", "c.mp4,y,bob,en,practice", ",z,bob,en,"]
+    )
+    with pytest.raises(SetupError) as found:
+        read_videos(config_for(tmp_path, str(tmp_path / "out")))
+    said = "\n".join(found.value.problems)
+    assert "line 3: the id 'x' is taken" in said and "line 3: speaker 'ann' is in two splits" in said
+    assert "'practice'" in said and "line 5" in said
+
+
+def test_rows_are_completed(tmp_path: Path):
+    write_table(tmp_path, ["sub/a.mp4,,,,", "s3://bucket/b.mp4,b,bob,de,test"])
+    first, second = read_videos(config_for(tmp_path, str(tmp_path / "out")))
+    assert (first.video, first.id, first.speaker) == (f"{tmp_path}/sub/a.mp4", "a", "video:a")
+    assert (second.video, second.split) == ("s3://bucket/b.mp4", "test")
+
+
+def test_a_folder_holds_features_of_one_kind(tmp_path: Path):
+    check_folder(config_for(tmp_path, str(tmp_path / "out")))
+    check_folder(config_for(tmp_path, str(tmp_path / "out"), "flow.workers=3", "splits.validation=0.3"))
+    with pytest.raises(SetupError, match="another setting of crops, checks"):
+        check_folder(config_for(tmp_path, str(tmp_path / "out"), "crops=false", "checks.least_sync=0.3"))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_rerun_does_new_videos_only(tmp_path: Path, s3: str, fake_log: Path, monkeypatch):
+    """Features on S3; faces are pretended, everything else is real."""
+    from pipeline import prepare_flow
+    from pipeline.prepare_job import prepare
+
+    real = prepare_flow.follow_videos
+    monkeypatch.setattr(prepare_flow, "follow_videos", lambda *asked: real(*asked, pretend_to_look))
+    for number, (name, seconds) in enumerate((("ann_300", 12), ("bob_75", 3), ("cy_75", 3))):
+        write_video(tmp_path / f"{name}.mp4", seconds, hue=60 * number)
+    (tmp_path / "again_75.mp4").write_bytes((tmp_path / "bob_75.mp4").read_bytes())
+    lines = [
+        "ann_300.mp4,,ann,en,",
+        "bob_75.mp4,,bob,en,",
+        "again_75.mp4,,bob,en,",
+        "bad.mp4,,cy,de,",
+        "kill.mp4,,cy,de,",
+    ]
+    for name in ("bad", "kill"):
+        (tmp_path / f"{name}.mp4").write_text(name)
+    write_table(tmp_path, lines)
+    said: list[str] = []
+    config = config_for(tmp_path, s3)
+    card = prepare(config, said.append)
+    assert card["videos"] == {"listed": 5, "accepted": 2, "duplicate": 1, "failed": 1, "rejected": 1}
+    assert card["rows"] == 3 and card["minutes"] == pytest.approx(375 / 1500, abs=1e-3)
+    assert {who["split"] for who in card["speakers"].values()} == {"train", "validation"}
+    assert any("has a second shot" in line for line in said) and any("worker died twice" in line for line in said)
+    shards = storage.list_names(f"{s3}/features")
+
+    write_table(tmp_path, [*lines, "cy_75.mp4,,cy,de,"])
+    again = prepare(config, said.append)
+    looks = Counter(notes(fake_log, "look"))
+    assert looks["ann_300"] == looks["bob_75"] == looks["cy_75"] == looks["bad"] == 1
+    assert looks["kill"] == 4, "what failed is tried again"
+    assert set(shards) < set(storage.list_names(f"{s3}/features")), "old shards stay, new ones come"
+    assert again["rows"] == 4 and again["hash"] != card["hash"]
+    assert {k: v for k, v in again["speakers"].items() if k != "cy"} == card["speakers"]
+    assert "4 rows: 3 written already, 1 to write" in said
+    assert json.loads(storage.read_bytes(f"{s3}/datacard.json"))["hash"] == again["hash"]
+    assert "| de |" in storage.read_bytes(f"{s3}/datacard.md").decode()
+
+    rows = read_rows(f"{s3}/features")
+    assert len(rows) == len({row.origin.row_id for row in rows}) == 4
+    ann = sorted((row.origin for row in rows if row.origin.speaker == "ann"), key=lambda origin: origin.start)
+    assert [(origin.start, origin.frames) for origin in ann] == [(0, 150), (150, 150)]
+    assert all(len(row.crops) == row.origin.frames for row in rows)
+
+
+def read_rows(folder: str) -> list[Features]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = []
+    for name in storage.list_names(folder):
+        table = pq.ParquetFile(pa.BufferReader(storage.read_bytes(f"{folder}/{name}"))).read(use_threads=False)
+        rows += [Features.from_row(row) for row in table.to_pylist()]
+    return rows
