@@ -29,7 +29,8 @@ SIZES = {
         "channels": SMALL_CHANNELS,
         "filters": (8, 16, 32, 64),
         "latent": 16,
-        "hidden": (64,),
+        "encoder_hidden": (64,),
+        "decoder_hidden": (64,),
         "critic": (64, 128, 256),
     },
 }
@@ -44,7 +45,7 @@ class PoseVAE(nn.Module):
         chunk: frames; the U-Net halves them three times.
         styles: rows of the style tables.
         latent: length of the latent and of a style's vector.
-        hidden: widths between a half's input and its output.
+        encoder_hidden, decoder_hidden: widths between a half's input and its output.
         filters: of the U-Net's four levels.
         critic: widths of the discriminator's convolutions; None leaves it out.
         official: as the published weights were trained: the logarithm of the variance is computed by the mean's
@@ -59,7 +60,8 @@ class PoseVAE(nn.Module):
         chunk: int = CHUNK,
         styles: int = STYLES,
         latent: int = 64,
-        hidden: tuple[int, ...] = (128,),
+        encoder_hidden: tuple[int, ...] = (128,),
+        decoder_hidden: tuple[int, ...] = (128,),
         filters: tuple[int, int, int, int] = (32, 64, 128, 256),
         critic: tuple[int, ...] | None = (256, 512, 1024),
         official: bool = False,
@@ -72,11 +74,11 @@ class PoseVAE(nn.Module):
             "chunk": chunk,
             "styles": styles,
             "latent": latent,
-            "hidden": hidden,
             "filters": filters,
         }
         self.audio_encoder = nn.ModuleDict({"audio_encoder": AudioEncoder(channels)})  # the published files nest it
-        self.netG = nn.ModuleDict({"encoder": PoseEncoder(**shared, tied=official), "decoder": PoseDecoder(**shared)})
+        encoder = PoseEncoder(**shared, hidden=encoder_hidden, tied=official)
+        self.netG = nn.ModuleDict({"encoder": encoder, "decoder": PoseDecoder(**shared, hidden=decoder_hidden)})
         if critic is not None:
             self.netD_motion = PoseDiscriminator(critic)
 
@@ -140,6 +142,7 @@ class PoseEncoder(nn.Module):
 
     Args:
         embedding: length of the audio encoder's vectors.
+        hidden: widths between input and output.
         tied: whether the variance is computed by the mean's layer.
     """
 
@@ -321,8 +324,7 @@ def sizes_of(state: dict[str, Tensor]) -> dict[str, Any]:
     """Arguments of the `PoseVAE` that a state dict is of, except `official`. Raises KeyError where it is of none."""
     decoder = "netG.decoder."
     stages, levels = (0, 3, 6, 9, 11), ("residual_conv_1", "residual_conv_2", "bridge")
-    layers = sum(name.startswith(f"{decoder}MLP.") and name.endswith(".weight") for name in state)
-    widths = tuple(len(state[f"{decoder}MLP.L{k}.weight"]) for k in range(layers))
+    encoder_widths, widths = (_widths(state, f"netG.{half}.MLP.") for half in ("encoder", "decoder"))
     styles, latent = state[f"{decoder}classbias"].shape
     critic = tuple(len(state[n]) for n in sorted(state) if n.startswith("netD_motion.") and n.endswith("conv.weight"))
     return {
@@ -331,10 +333,17 @@ def sizes_of(state: dict[str, Tensor]) -> dict[str, Any]:
         "chunk": widths[-1] // POSE,
         "styles": styles,
         "latent": latent,
-        "hidden": widths[:-1],
+        "encoder_hidden": encoder_widths,
+        "decoder_hidden": widths[:-1],
         "filters": (
             len(state[f"{decoder}resunet.input_layer.0.weight"]),
             *(len(state[f"{decoder}resunet.{level}.conv_block.2.weight"]) for level in levels),
         ),
         "critic": critic or None,
     }
+
+
+def _widths(state: dict[str, Tensor], prefix: str) -> tuple[int, ...]:
+    """Outputs of the layers that `_layers` makes."""
+    layers = sum(name.startswith(prefix) and name.endswith(".weight") for name in state)
+    return tuple(len(state[f"{prefix}L{k}.weight"]) for k in range(layers))

@@ -104,7 +104,8 @@ def _posevae_sizes(golden: Golden) -> dict[str, Any]:
         "chunk": args["seq_len"],
         "styles": args["num_classes"],
         "latent": args["latent"],
-        "hidden": tuple(args["decoder_layer_sizes"][:-1]),
+        "encoder_hidden": tuple(args["encoder_layer_sizes"][1:]),  # the first is the reference's for the pose alone
+        "decoder_hidden": tuple(args["decoder_layer_sizes"][:-1]),
         "filters": tuple(args["resunet_filters"]),
         "critic": None,
     }

@@ -35,10 +35,11 @@ def networks(official: bool = False, styles: int = 5) -> tuple[ExpNet, PoseVAE]:
     """Tiny, with weights that are the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        sizes = {"channels": CHANNELS, "filters": (2, 3, 4, 5), "latent": 4, "hidden": (16,), "critic": None}
+        sizes = {"channels": CHANNELS, "filters": (2, 3, 4, 5), "latent": 4, "critic": None}
+        sizes |= {"encoder_hidden": (12,), "decoder_hidden": (16,)}
         expnet, posevae = ExpNet(CHANNELS), PoseVAE(**sizes, styles=styles, official=official)
         posevae.decoder.pose_linear.weight.data *= 4
-        posevae.decoder.resunet.output_layer[0].weight.data *= 20  # heads that move visibly
+        posevae.decoder.resunet.output_layer.get_parameter("0.weight").data *= 20  # heads that move visibly
     return expnet.eval(), posevae.eval()
 
 
