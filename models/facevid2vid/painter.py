@@ -50,7 +50,7 @@ class Painter(nn.Module):
     Args:
         generator: in evaluation mode; not needed afterwards.
         dtype: of the convolutions that cost, nine tenths of the work. The rest stays in float32: the source picture,
-            positions, softmax, sampling, the decoder's input, normalisations and residuals, and the last layer.
+            positions, softmax, sampling, the decoder's input, normalisations and residuals, its first and last layer.
     """
 
     def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32):
@@ -60,7 +60,7 @@ class Painter(nn.Module):
         self.third, self.fourth = FoldedConv(generator.third), deepcopy(generator.fourth)
         self.decoder = FastDecoder(generator.decoder)
         self.dtype = dtype
-        for heavy in (self.motion, self.decoder.fc, self.decoder.blocks):
+        for heavy in (self.motion, self.decoder.blocks):
             heavy.to(dtype)
         self.requires_grad_(False).eval()
         for weight in self.parameters():
@@ -172,7 +172,7 @@ def _halve_planes(x_BCDHW: Tensor) -> Tensor:
 
 
 class FastDecoder(nn.Module):
-    """`SpadeDecoder`; between its blocks, and in its last layer, it computes in float32."""
+    """`SpadeDecoder`; its first and last layer, and what is between its blocks, are in float32."""
 
     def __init__(self, decoder: SpadeDecoder):
         super().__init__()
@@ -183,8 +183,7 @@ class FastDecoder(nn.Module):
 
     def forward(self, steer_BSHW: Tensor, dtype: torch.dtype) -> Tensor:
         """Frames in 0 .. 1, float32, from a map in float32; convolutions in `dtype`."""
-        low_BSHW = steer_BSHW.to(dtype)
-        x = self.fc(low_BSHW).float()
+        x, low_BSHW = self.fc(steer_BSHW), steer_BSHW.to(dtype)
         for block in self.blocks:
             x = block(x, low_BSHW)
         return self.conv_img(F.leaky_relu_(x, SLOPE)).sigmoid()

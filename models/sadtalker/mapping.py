@@ -39,7 +39,7 @@ class MappingNet(nn.Module):
     ):
         super().__init__()
         self.first = nn.Sequential(nn.Conv1d(coefficients, width, 7))
-        self.layers = layers
+        self.coefficients, self.layers = coefficients, layers
         for k in range(layers):
             dilated = nn.Conv1d(width, width, 3, dilation=DILATION)
             self.add_module(f"encoder{k}", nn.Sequential(nn.LeakyReLU(SLOPE), dilated))

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.facevid2vid.generator import Generator
 from models.facevid2vid.keypoints import Angles, Head, HeadEstimator, KeypointDetector, angles, place, rotation
 from models.facevid2vid.motion import DenseMotion
+from models.facevid2vid.painter import Painter
 from models.sadtalker.mapping import MappingNet
 from models.sadtalker.recon import ReconNet
+from models.sadtalker.windows import coefficient_windows
 from tests.parity.golden import Golden
 from tests.parity.registry import Limit, Outputs, runner
 
@@ -152,3 +155,35 @@ def run_reconstruction(golden: Golden) -> Outputs:
     network = ReconNet()
     golden.fill(network)
     return {"coeff257": network(picture(golden))}
+
+
+@runner("make_animation")
+def run_animation(golden: Golden) -> Outputs:
+    """The whole of the fast path: frames of a clip from coefficients."""
+    args, given = golden.args, golden.inputs
+    generator, detector, mapping = (
+        build_generator(args["generator"]),
+        build_detector(args["kp_detector"]),
+        build_mapping(args["mapping"]),
+    )
+    golden.sibling("spade_generator").fill(generator)
+    golden.fill(detector, "kp_extractor.")
+    golden.fill(mapping, "mapping.")
+    painter = Painter(generator)
+    canonical = detector(given["source_image"])
+    look = painter.look(given["source_image"], place(canonical, mapping(given["source_semantics"][:1])))
+    rows = given["coeffs"].numpy()
+    heads = mapping(torch.from_numpy(coefficient_windows(rows, np.arange(len(rows)))))
+    frames = [painter(look, place(canonical, one(heads, t)))[0] for t in range(len(rows))]
+    # the clip's frames lie in the strips one after the other
+    yaw_T = given["yaw_c_seq"].flatten()[: len(golden.outputs["frames_yaw"])]
+    turned = [
+        painter(look, place(canonical, one(heads, t), angles(one(heads, t))._replace(yaw=yaw[None])))[0]
+        for t, yaw in enumerate(yaw_T)
+    ]
+    return {"frames": torch.stack(frames), "frames_yaw": torch.stack(turned)}
+
+
+def one(heads: Head, frame: int) -> Head:
+    """The head of one frame."""
+    return Head(*(part[frame : frame + 1] for part in heads))
