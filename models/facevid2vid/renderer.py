@@ -23,6 +23,7 @@ from models.sadtalker.mapping import ALIGNED_COEFFICIENTS, COEFFICIENTS, Mapping
 
 SIDES = (256, 512)  # pixels of the network's square
 REACH = 4.0  # side of the square in distances of the outer eye corners: head and shoulders, as in crops
+SNUG = 0.75  # a square of at least this share of the view's shorter side becomes as long as that: no edge to hide
 FEATHER = 0.06  # of the square's side, over which it blends into the picture
 IBUG_EYES = (36, 45)  # outer corners, of 68 landmarks
 OWN_FILE = "facevid2vid.safetensors"
@@ -163,7 +164,7 @@ def _square(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
     apart = float(np.linalg.norm(landmarks[corners[0]] - landmarks[corners[1]]))
     # a head in profile shows less between its eyes than between eyes and chin
     span = max(apart * REACH, float(np.ptp(landmarks[:, 1])) * REACH / 2)
-    side = int(min(span, *size))
+    side = min(size) if span >= SNUG * min(size) else int(span)
     centre = (landmarks.min(0) + landmarks.max(0)) / 2
     left, top = (int(np.clip(round(c - side / 2), 0, n - side)) for c, n in zip(centre, size))
     return left, top, side
