@@ -1,0 +1,287 @@
+"""A training: what is asked, whether it can be done, and what is left at the end. No Ray here.
+
+out/
+    config.yaml                         what was asked
+    ray/                                checkpoints: the last ones and the best, and Ray Train's record of them
+    tensorboard/                        curves and pictures
+    previews/step-00001000.png          real frames above, made ones below
+    progress.json                       how far it is
+    pack/<name>.safetensors             weights of the best checkpoint, as inference loads them
+    pack/model_card.json  .md           what they are and where they come from
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline import storage
+from pipeline.config import CacheConfig, Section, StorageConfig, dump_config
+from pipeline.errors import InputError, SetupError, TransientError
+from pipeline.learner import Recipe, choose_precision
+from pipeline.problems import explain
+from pipeline.speakers import TRAIN, VALIDATION
+from pipeline.trainables import TRAINABLES, Data, Trainable, trainable_class
+
+PACKAGES = ("talkfarm", "torch", "ray", "numpy")
+ROOT = Path(__file__).resolve().parent.parent
+FIXED = ("trainable", "options")  # settings that weights depend on: a training goes on with the same ones only
+
+
+class WorkersSection(Section):
+    """Who trains."""
+
+    min: int = Field(default=1, ge=1, description="fewest workers to train with; fewer than max: as many as there are")
+    max: int = Field(default=1, ge=1, description="most workers, each with a CPU share or a GPU of its own")
+    gpu: bool = Field(default=False, description="train on GPUs, one per worker (nccl); false: CPUs (gloo)")
+    cpus: float = Field(default=0.0, ge=0, description="CPUs reserved per worker; 0: a fair part, the rest reads data")
+    resize_every_s: float = Field(default=60.0, ge=0, description="how often an elastic group looks for more workers")
+    max_failures: int = Field(default=3, ge=-1, description="lost workers that are put up with; -1: any number")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "WorkersSection":
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min}, more than max, {self.max}")
+        return self
+
+
+class TrainConfig(BaseModel):
+    """A training job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trainable: str = Field(description=f"what to train: {', '.join(TRAINABLES)}")
+    options: dict[str, Any] = Field(
+        default={}, description="its own settings: options.NAME=VALUE; see docs/training.md"
+    )
+    features: str = Field(description="output folder of jobs.prepare, local or remote")
+    out: str = Field(default="training", description="output folder, local or remote; what is in it is gone on from")
+    steps: int = Field(default=20_000, ge=1, description="optimiser steps of the whole training")
+    batch: int = Field(default=0, ge=0, description="samples per step, all workers together; 0: the trainable's own")
+    learning_rate: float = Field(default=1.0, gt=0, description="factor on the trainable's own learning rates")
+    schedule: Literal["constant", "cosine"] = Field(default="constant", description="of the learning rate")
+    warmup: int = Field(default=0, ge=0, description="steps over which the learning rate rises from 0")
+    clip: float = Field(default=1.0, ge=0, description="largest norm of a gradient; 0: none")
+    average: float | None = Field(
+        default=None, ge=0, lt=1, description="decay of the moving average of the weights; default: the trainable's own"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="of the forward pass; auto: bf16 on GPUs that have it, else fp32"
+    )
+    seed: int = Field(default=0, ge=0, description="of weights, samples and noise")
+    log_every: int = Field(default=20, ge=1, description="steps between points of the curves")
+    checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints, each with a validation")
+    preview_every: int = Field(default=2000, ge=0, description="steps between rendered previews; 0: none")
+    validation_batches: int = Field(default=20, ge=1, description="batches of the validation split that are judged")
+    keep: int = Field(default=2, ge=1, description="best checkpoints that are kept besides the last one")
+    shuffle: int = Field(default=2000, ge=0, description="samples among which a worker picks the next one")
+    memory_gb: float = Field(
+        default=2.0, ge=0, description="samples up to this size are read once and then kept by each worker, GB"
+    )
+    progress_every_s: float = Field(default=10.0, gt=0, description="seconds between progress lines")
+    workers: WorkersSection = WorkersSection()
+    cache: CacheConfig = CacheConfig()
+    storage: StorageConfig = StorageConfig()
+
+    @field_validator("trainable")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in TRAINABLES and ":" not in name:
+            raise ValueError(f"is '{name}', but must be {' or '.join(repr(choice) for choice in TRAINABLES)}")
+        return name
+
+    def path(self, *names: str) -> str:
+        """URI of something in the output folder."""
+        return storage.join(self.out, *names)
+
+    def build(self, data: Data) -> Trainable:
+        """The trainable. Raises SetupError for unknown options or unsuitable data."""
+        kind = trainable_class(self.trainable)
+        try:
+            return kind(kind.Options.model_validate(self.options), data)
+        except ValidationError as error:
+            raise SetupError([f"options: {line}" for line in explain(error, kind.Options, self.options)]) from error
+        except ValueError as error:
+            raise SetupError([f"{self.trainable}: {error}"]) from error
+
+    def recipe(self, trainable: Trainable, device: Any) -> Recipe:
+        """How steps are made on a device."""
+        return Recipe(
+            steps=self.steps,
+            rate=self.learning_rate,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            clip=self.clip,
+            average=trainable.average if self.average is None else self.average,
+            precision=choose_precision(self.precision, device),
+            seed=self.seed,
+        )
+
+
+class Card(BaseModel):
+    """What a training needs of the data card."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    hash: str
+    minutes: float
+    rows: int
+    styles: int
+    splits: dict[str, dict[str, float]]
+    made_with: dict[str, Any]
+
+    @cached_property
+    def data(self) -> Data:
+        """What trainables are built for."""
+        return Data(space=self.made_with["settings"]["space"], styles=self.styles)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether anything is held out."""
+        return self.splits[VALIDATION]["rows"] > 0
+
+
+def read_card(features: str) -> Card:
+    """The data card of a folder of features. Raises SetupError if there is none, or nothing to train on."""
+    try:
+        card = Card.model_validate_json(storage.read_bytes(storage.join(features, "datacard.json")))
+    except (InputError, TransientError, ValidationError) as error:
+        problem = "" if isinstance(error, ValidationError) else f" ({error})"
+        raise SetupError([f"features={features} has no data card: run jobs.prepare to its end{problem}"]) from error
+    if not card.splits[TRAIN]["rows"]:
+        raise SetupError([f"features={features} has nothing to train on"])
+    return card
+
+
+def check_folder(config: TrainConfig) -> None:
+    """Raise SetupError if the output folder holds another training; else note there what is asked."""
+    place = config.path("config.yaml")
+    try:
+        if storage.exists(place):
+            before: Any = OmegaConf.to_container(OmegaConf.create(storage.read_bytes(place).decode()))
+            asked = config.model_dump(mode="json")
+            other = [key for key in FIXED if before.get(key) != asked[key]]
+            if other:
+                what = ", ".join(other)
+                raise SetupError(
+                    [f"out={config.out} holds a training with another setting of {what}: use another folder"]
+                )
+        storage.write_atomic(place, dump_config(config).encode())
+    except (InputError, TransientError) as error:
+        raise SetupError([f"out={config.out}: {error}"]) from error
+
+
+def absolute(uri: str) -> str:
+    """Workers run in folders of their own."""
+    path = storage.local_path(uri)
+    return os.path.abspath(path) if path else uri  # noqa: PTH100 - links keep their names
+
+
+# ---- the pack
+
+
+def write_pack(
+    files: dict[str, dict[str, Any]], metrics: dict[str, float], step: int, seen: int, card: Card, config: TrainConfig
+) -> dict[str, Any]:
+    """Write weights and model card, the card last; the card.
+
+    Args:
+        files: tensors by name, by file name without extension.
+        metrics: of the checkpoint that they are from.
+        step, seen: steps and samples that it has had.
+    """
+    from safetensors.torch import save
+
+    weights = {}
+    for name, tensors in files.items():
+        data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+        storage.write_atomic(config.path("pack", f"{name}.safetensors"), data)
+        parameters = sum(tensor.numel() for tensor in tensors.values())
+        digest = hashlib.sha256(data).hexdigest()
+        weights[f"{name}.safetensors"] = {"sha256": digest, "bytes": len(data), "numbers": parameters}
+    model_card = {
+        "trainable": config.trainable,
+        "space": card.data.space,
+        "step": step,
+        "steps_asked": config.steps,
+        "samples_seen": seen,
+        "metrics": metrics,
+        "weights": weights,
+        "data": {"card": storage.join(config.features, "datacard.json"), "hash": card.hash, "minutes": card.minutes},
+        "config": config.model_dump(mode="json", exclude={"storage": {"options"}}),
+        "commit": commit(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage.write_atomic(config.path("pack", "model_card.md"), to_markdown(model_card).encode())
+    storage.write_atomic(config.path("pack", "model_card.json"), json.dumps(model_card, indent=1).encode())
+    return model_card
+
+
+def finished(config: TrainConfig, card: Card) -> dict[str, Any] | None:
+    """The model card of this very training, if it has been done already."""
+    place = config.path("pack", "model_card.json")
+    if not storage.exists(place):
+        return None
+    model_card = json.loads(storage.read_bytes(place))
+    same = model_card["steps_asked"] == config.steps and model_card["data"]["hash"] == card.hash
+    return model_card if same else None
+
+
+def to_markdown(model_card: dict[str, Any]) -> str:
+    """The model card for people."""
+    lines = [
+        f"# {model_card['trainable']}",
+        "",
+        f"Coefficient space `{model_card['space']}`. Step {model_card['step']} of {model_card['steps_asked']}, "
+        f"{model_card['samples_seen']} samples seen.",
+        "",
+        "| metric (validation) | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.6g} |" for name, value in model_card["metrics"].items()),
+        "",
+        "| file | numbers | SHA-256 |",
+        "|---|---|---|",
+        *(f"| {name} | {entry['numbers']} | `{entry['sha256']}` |" for name, entry in model_card["weights"].items()),
+        "",
+        f"Data: {model_card['data']['minutes']:.1f} minutes, content hash `{model_card['data']['hash']}` "
+        f"({model_card['data']['card']}). The weights may be used as far as the recordings allow.",
+        "",
+        f"Made {model_card['made']}, commit `{model_card['commit']}`, "
+        + ", ".join(f"{name} {number}" for name, number in model_card["packages"].items())
+        + ".",
+        "",
+        "```yaml",
+        OmegaConf.to_yaml(OmegaConf.create(model_card["config"])).strip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def commit() -> str:
+    """The commit of this source tree, with a + if files have changed since; "unknown" outside of one."""
+
+    def ask(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return ask("rev-parse", "HEAD") + ("+" if ask("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"

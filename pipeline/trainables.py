@@ -1,0 +1,129 @@
+"""What the training loop needs to know of a network that can be trained, and the list of those that can.
+
+A trainable says how its networks are built, what a sample is and what the losses are. Everything else (workers,
+precision, clipping, averages, checkpoints, curves, previews, export) is the loop's. To add one: write a class that fits
+`Trainable`, and name it in `TRAINABLES`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from models.interfaces import Motion
+from pipeline.config import Section
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from pipeline.features import Features
+
+Sample = dict[str, np.ndarray]  # arrays of one shape per name, the same in all samples
+Batch = dict[str, "Tensor"]  # the same, stacked, on the device of the networks
+Networks = Mapping[str, "nn.Module"]
+
+TOTAL = "total"  # the loss that is minimised; others are shown
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a trainable may know of the features before it is built.
+
+    Args:
+        space: coefficient space of expression and pose.
+        styles: number of style numbers in the training split.
+    """
+
+    space: str
+    styles: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One optimiser (Adam) and its step on every batch.
+
+    Args:
+        networks: names of those whose weights it moves.
+        learning_rate: by default; the configuration may set another one, which scales all turns alike.
+        betas: of Adam.
+        weight_decay: decoupled, as in AdamW.
+    """
+
+    networks: tuple[str, ...]
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What networks make of consecutive frames of a row.
+
+    Args:
+        start: the first of them.
+        made: their motion, to be rendered, or pictures uint8, shape (T, H, W, 3).
+    """
+
+    start: int
+    made: Motion | np.ndarray
+
+
+class Trainable(Protocol):
+    """Networks that can be trained.
+
+    Its class has a pydantic model `Options` of its own settings (`options.NAME=...`); the object is made of them and of
+    the `Data`, in every worker, and holds no weights itself.
+    """
+
+    Options: type[Section]
+
+    columns: tuple[str, ...]  # arrays of `pipeline.features.ARRAYS`, and "crops", that it reads of a row
+    turns: Mapping[str, Turn]  # taken in this order on every batch
+    average: float  # decay of the exponential moving average of the weights, which is what is kept; 0 for none
+    batch: int  # samples per step by default, all workers together
+    score: str  # of `metrics`: the checkpoint with the lowest one is the best
+
+    def __init__(self, options: Any, data: Data): ...
+
+    def build(self) -> dict[str, "nn.Module"]:
+        """The networks by name, with fresh weights."""
+        ...
+
+    def samples(self, features: "Features", rng: np.random.Generator) -> Iterator[Sample]:
+        """What is learned from one row of features; none where it doesn't suit."""
+        ...
+
+    def losses(self, turn: str, networks: Networks, batch: Batch, generator: "Generator") -> dict[str, "Tensor"]:
+        """Scalars by name, "total" among them, means over the batch.
+
+        Args:
+            turn: whose step is about to be made.
+            generator: of everything random, on the batch's device.
+        """
+        ...
+
+    def metrics(self, networks: Networks, batch: Batch, generator: "Generator") -> dict[str, "Tensor"]:
+        """Scalars by name, means over a batch of the validation split; without gradients."""
+        ...
+
+    def preview(self, networks: Networks, features: "Features") -> Preview | None:
+        """What the networks make of a row of the validation split; None where it doesn't suit."""
+        ...
+
+    def export(self, networks: Networks) -> dict[str, dict[str, "Tensor"]]:
+        """The files of the pack: tensors by the names that inference loads, by file name without extension."""
+        ...
+
+
+TRAINABLES = {
+    "expnet": "pipeline.sadtalker_training:ExpNetTrainable",
+    "posevae": "pipeline.sadtalker_training:PoseVAETrainable",
+}
+
+
+def trainable_class(name: str) -> type[Trainable]:
+    """A class of `TRAINABLES`, or of any module that workers can import ("module:Class")."""
+    module, _, entry = TRAINABLES.get(name, name).partition(":")
+    return getattr(import_module(module), entry)
