@@ -5,14 +5,14 @@ a face does by itself (`models.idle`). It hears that a mouth is open and how wid
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from models.controls import Controls
 from models.facespace.open import OpenSpace
 from models.facespace.topology import LOWER_LIP_INNER, UPPER_LIP_INNER
 from models.idle import blink_closure, gaze_over_time, head_pose
-from models.interfaces import EXPRESSION, FPS, IDENTITY, FaceFit, Motion, Speech
+from models.interfaces import EXPRESSION, IDENTITY, FaceFit, Motion, Speech
 from models.prosody import Prosody, listen
+from models.rest import Move, add_up, both_sides, face_at_rest
 
 # Lip gaps in model units, as measured in videos of people speaking: mean 0.05 to 0.1, deviation 0.03 to 0.07.
 GAP_MEAN, GAP_SPREAD, GAP_LIMIT = 0.083, 0.065, 0.26
@@ -22,16 +22,6 @@ PUCKER, FUNNEL = 0.22, 0.13  # strength of rounded lips per standard deviation
 WIDTH_LIMIT = 2.5  # standard deviations
 PRESS_FROM, PRESS, PRESS_LIMIT = -1.2, 0.35, 1.5  # opening from which closed lips press together, strength, how far
 BROWS = 0.12  # strength of raised brows per standard deviation of emphasis
-
-# A smile would stay frozen behind the words. What is above KEPT relaxes: partly at rest, further in speech.
-KEPT_SMILE, KEPT_STRETCH = 0.1, 0.15
-RELAX_AT_REST, RELAX_SPEAKING = 0.35, 0.8
-RELAXING_S = 0.4  # smoothing of the change between the two
-MOUTH_SHAPES = ("smile", "stretch", "upper_raise", "lower_depress", "jaw_open", "frown", "pucker", "lips_part", "press")
-SHAPE_RIDGE = 0.05  # steadies the split of a face into these
-
-Move = tuple[np.ndarray, np.ndarray]  # strength over time (T,), and the expression change (64,) it stands for
-STRETCH_FRAMES = 1000  # frames computed at a time
 
 
 class EnvelopeMotion:
@@ -62,20 +52,11 @@ class EnvelopeMotion:
         closure = blink_closure(speech.frames, controls.blink, blink_stream)
         pose = head_pose(source.pose, prosody.voice, prosody.emphasis, controls.pose, head_stream)
         gaze = gaze_over_time(source.gaze, pose[:, :2] - source.pose[:2], controls.gaze, gaze_stream)
-        calm, relaxing = self._at_rest(source, prosody.voice)
+        calm, relaxing = face_at_rest(self._space, source, prosody.voice)
         moves = [*relaxing, (closure, self._space.blink(source).sum(0))]
         moves += [(controls.expression.scale * strength, move) for strength, move in self._speaking(prosody)]
-        expression = _accumulate(calm, moves)
+        expression = add_up(calm, moves)
         return Motion(self.space, expression, pose.astype(np.float32), gaze.astype(np.float32))
-
-    def _at_rest(self, source: FaceFit, voice: np.ndarray) -> tuple[np.ndarray, list[Move]]:
-        """The portrait's own face with the lips closed (64,), and how its smile relaxes."""
-        calm = source.expression + self._space.closing(source)
-        shapes = np.stack([self._both_sides(name) for name in MOUTH_SHAPES], axis=1)
-        strengths = np.linalg.solve(shapes.T @ shapes + SHAPE_RIDGE * np.eye(shapes.shape[1]), shapes.T @ calm)
-        excess = np.maximum(0, strengths[:2] - [KEPT_SMILE, KEPT_STRETCH])
-        relaxed = RELAX_AT_REST + (RELAX_SPEAKING - RELAX_AT_REST) * gaussian_filter1d(voice, RELAXING_S * FPS)
-        return calm, [(-relaxed, shapes[:, :2] @ excess)]
 
     def _speaking(self, prosody: Prosody) -> list[Move]:
         """What the voice adds to the face at rest."""
@@ -86,10 +67,10 @@ class EnvelopeMotion:
         pressed = PRESS * np.clip(PRESS_FROM - prosody.opening, 0, PRESS_LIMIT) * voice
         funnel = FUNNEL * rounded * np.minimum(1, gap / GAP_MEAN)  # rounded lips of an open mouth protrude
         opened = np.maximum(0, gap - funnel * self._gap_of(space.direction("funnel")))
-        brows = self._both_sides("brow_inner") + self._both_sides("brow_outer")
+        brows = both_sides(space, "brow_inner") + both_sides(space, "brow_outer")
         return [
             (opened, self._opening()),
-            (STRETCH * wide, self._both_sides("stretch")),
+            (STRETCH * wide, both_sides(space, "stretch")),
             (PUCKER * rounded, space.direction("pucker")),
             (funnel, space.direction("funnel")),
             (pressed, space.direction("press")),
@@ -109,23 +90,7 @@ class EnvelopeMotion:
         gaps = moved[:, LOWER_LIP_INNER[middle], 1] - moved[:, UPPER_LIP_INNER[middle], 1]
         return float(gaps[1] - gaps[0])
 
-    def _both_sides(self, name: str) -> np.ndarray:
-        if name in self._space.direction_names:
-            return self._space.direction(name)
-        return self._space.direction(f"{name}_R") + self._space.direction(f"{name}_L")
-
 
 def _soft_limit(values: np.ndarray, limit: float) -> np.ndarray:
     """Values >= 0 bent smoothly below the limit; small ones stay as they are."""
     return limit * np.tanh(values / limit)
-
-
-def _accumulate(start: np.ndarray, moves: list[Move]) -> np.ndarray:
-    """start (64,) + the sum of all moves, shape (T, 64), float32; in stretches, for hours in little memory."""
-    strengths = np.stack([strength for strength, _ in moves], axis=1)
-    changes = np.stack([change for _, change in moves])
-    total = np.empty((len(strengths), EXPRESSION), np.float32)
-    for begin in range(0, len(total), STRETCH_FRAMES):
-        stretch = slice(begin, begin + STRETCH_FRAMES)
-        total[stretch] = start + strengths[stretch] @ changes
-    return total
