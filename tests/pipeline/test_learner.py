@@ -1,0 +1,129 @@
+"""Steps of training, in this process. Run: pytest tests/pipeline/test_learner.py"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config import Section
+from pipeline.learner import Learner, Recipe, choose_precision
+from pipeline.trainables import TOTAL, Data, Turn
+
+CPU = torch.device("cpu")
+
+
+class Line:
+    """A line through points, and a critic that learns the size of its error."""
+
+    class Options(Section):
+        pass
+
+    columns = ()
+    average = 0.9
+    batch = 16
+    score = "error"
+
+    def __init__(self, options=None, data=None):
+        self.turns = {"critic": Turn(("critic",), 0.01), "line": Turn(("line",), 0.05)}
+
+    def build(self):
+        return {"line": nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)), "critic": nn.Linear(1, 1)}
+
+    def samples(self, features, rng):
+        yield {}
+
+    def losses(self, turn, networks, batch, generator):
+        error = networks["line"](batch["x"])[:, 0] - batch["y"]
+        if turn == "critic":
+            return {TOTAL: (networks["critic"](error.detach()[:, None])[:, 0] - error.detach().abs()).square().mean()}
+        noise = 1e-3 * torch.randn(len(error), generator=generator)
+        return {TOTAL: (error.float() + noise).square().mean(), "size": error.abs().mean()}
+
+    def metrics(self, networks, batch, generator):
+        return {"error": (networks["line"](batch["x"])[:, 0] - batch["y"]).abs().mean()}
+
+    def preview(self, networks, features):
+        return None
+
+    def export(self, networks):
+        return {"line": networks["line"].state_dict()}
+
+
+def batches(count: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        x = rng.normal(size=(16, 3)).astype(np.float32)
+        yield {"x": torch.from_numpy(x), "y": torch.from_numpy(x @ np.float32([1, -2, 0.5]) + np.float32(0.3))}
+
+
+def learn(learner: Learner, given) -> dict:
+    values = {}
+    for batch in given:
+        values = learner.learn(batch)
+    return values
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_learns(precision):
+    learner = Learner(Line(), Recipe(steps=300, average=0.9, precision=precision), CPU)
+    before = learner.validate(batches(4, seed=9))["error"]
+    values = learn(learner, batches(300))
+    after = learner.validate(batches(4, seed=9))["error"]
+    assert before > 1 and after < 0.2
+    assert learner.step == 300 and learner.seen == 4800
+    assert {"line/total", "line/size", "line/gradient_norm", "line/learning_rate", "critic/total"} <= set(values)
+
+
+def test_resuming_is_going_on():
+    recipe = Recipe(steps=40, average=0.9, schedule="cosine", warmup=5)
+    whole = Learner(Line(), recipe, CPU)
+    learn(whole, batches(40))
+    given = list(batches(40))
+    first = Learner(Line(), recipe, CPU)
+    learn(first, given[:17])
+    second = Learner(Line(), recipe, CPU)
+    second.resume(first.state())
+    learn(second, given[17:])
+    assert (second.step, second.seen) == (whole.step, whole.seen)
+    for kind in ("networks", "averages"):
+        for name, tensor in whole.state()[kind]["line"].items():
+            torch.testing.assert_close(second.state()[kind]["line"][name], tensor)
+
+
+def test_the_schedule_rises_and_falls():
+    recipe = Recipe(steps=110, rate=2.0, schedule="cosine", warmup=10)
+    rates = [recipe.rate_at(step) for step in range(110)]
+    assert rates[0] == pytest.approx(0.2) and max(rates) == pytest.approx(2.0)
+    assert rates[60] == pytest.approx(1.0) and rates[-1] < 0.01
+    assert {Recipe(steps=10, rate=0.5).rate_at(step) for step in range(10)} == {0.5}
+
+
+def test_gradients_are_clipped_and_their_norm_is_shown():
+    learner = Learner(Line(), Recipe(steps=10, clip=0.01), CPU)
+    values = learner.learn({"x": 100 * torch.ones(16, 3), "y": 1e4 * torch.ones(16)})
+    assert float(values["line/gradient_norm"]) > 1, "before clipping"
+    clipped = torch.cat([weight.grad.flatten() for weight in learner.networks["line"].parameters()])
+    assert float(clipped.norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_averages_are_kept_apart():
+    learner = Learner(Line(), Recipe(steps=10, average=0.99), CPU)
+    learn(learner, batches(10))
+    with learner.averaged() as averages:
+        assert not averages["line"].training
+        own, kept = (dict(net.named_parameters())["1.weight"] for net in (learner.networks["line"], averages["line"]))
+        assert not torch.equal(own, kept)
+    assert learner.networks["line"].training
+
+
+def test_nothing_held_out_gives_no_metrics():
+    assert Learner(Line(), Recipe(steps=1), CPU).validate([]) == {}
+
+
+def test_precision_follows_the_device():
+    assert choose_precision("auto", CPU) == "fp32"
+    assert choose_precision("bf16", CPU) == "bf16"
+
+
+def test_data_says_what_trainables_need():
+    assert Data("open", 3).styles == 3

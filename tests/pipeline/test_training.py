@@ -1,0 +1,173 @@
+"""Whole trainings: what is asked, kill -9 in the middle, what is left. Run: pytest tests/pipeline/test_training.py"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.processes import process_tree
+from jobs import prepare, train
+from jobs.command import UNUSABLE
+from pipeline import storage
+from pipeline.config import load_settings
+from pipeline.errors import SetupError
+from pipeline.learner import Learner
+from pipeline.train import TrainConfig, check_folder, finished, read_card, write_pack
+from tests.conftest import ROOT
+from tests.pipeline.made_features import make_features, write_features
+
+STEPS, BATCH = 90, 8
+
+
+def config_for(features: str, out: str, *words: str) -> TrainConfig:
+    settings = ["trainable=expnet", f"features={features}", f"out={out}", f"steps={STEPS}", f"batch={BATCH}"]
+    return load_settings(TrainConfig, [*settings, "options.learning_rate=1e-3", *words])
+
+
+def test_problems_are_told_and_nothing_starts(tmp_path: Path, capsys):
+    assert train.main(["trainable=expnet", f"features={tmp_path}", f"out={tmp_path}/out"]) == UNUSABLE
+    assert "has no data card: run jobs.prepare" in capsys.readouterr().err
+    assert train.main(["trainable=expnett", "features=x"]) == UNUSABLE
+    assert "'expnet' or 'posevae'" in capsys.readouterr().err
+    write_features(str(tmp_path / "features"), rows=3)
+    words = ["trainable=expnet", f"features={tmp_path}/features", f"out={tmp_path}/out", "options.teecher=all"]
+    assert train.main(words) == UNUSABLE
+    assert "did you mean 'teacher'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", [prepare, train])
+def test_help_lists_settings(job, capsys):
+    with pytest.raises(SystemExit):
+        job.main(["--help"])
+    said = capsys.readouterr().out
+    assert "python -m jobs." in said and "cache.dir=" in said and "Undefined" not in said
+
+
+def test_a_folder_holds_one_training(tmp_path: Path):
+    check_folder(config_for("features", str(tmp_path)))
+    check_folder(config_for("features", str(tmp_path), "steps=500", "precision=bf16"))
+    with pytest.raises(SetupError, match="another setting of options"):
+        check_folder(config_for("features", str(tmp_path), "options.size=paper"))
+
+
+def test_the_pack_says_what_it_is(tmp_path: Path):
+    write_features(str(tmp_path / "features"), rows=3)
+    config = config_for(str(tmp_path / "features"), str(tmp_path / "out"))
+    card = read_card(config.features)
+    assert finished(config, card) is None
+    written = write_pack({"expnet": {"w": torch.ones(2, 3)}}, {"lips": 1.5}, 90, 720, card, config)
+    assert finished(config, card) == json.loads(json.dumps(written))
+    assert finished(config_for(config.features, config.out, "steps=91"), card) is None
+    assert written["data"]["hash"] == card.hash and written["weights"]["expnet.safetensors"]["numbers"] == 6
+    text = (tmp_path / "out/pack/model_card.md").read_text()
+    assert card.hash in text and "| lips | 1.5 |" in text and "trainable: expnet" in text
+
+
+def undisturbed() -> float:
+    """The score of the same training in one process."""
+    config = config_for("features", "out")
+    trainable = config.build(read_data())
+    learner = Learner(trainable, config.recipe(trainable, torch.device("cpu")), torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    samples = {
+        split: [s for n in range(12) if (n % 3 == 2) == held for s in trainable.samples(make_features(n), rng)]
+        for split, held in (("train", False), ("validation", True))
+    }
+
+    def stacked(chosen):
+        return {name: torch.from_numpy(np.stack([s[name] for s in chosen])) for name in chosen[0]}
+
+    for _ in range(STEPS):
+        learner.learn(stacked([samples["train"][k] for k in rng.choice(len(samples["train"]), BATCH)]))
+    return learner.validate([stacked(samples["validation"])])["lips"]
+
+
+def read_data():
+    from pipeline.trainables import Data
+
+    return Data("open", 2)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path):
+    """Two gloo workers on S3; one is killed, then everything; afterwards it is as if nothing had happened."""
+    write_features(f"{s3}/data")
+    words = ["trainable=expnet", f"features={s3}/data", f"out={s3}/out", f"steps={STEPS}", f"batch={BATCH}"]
+    words += ["options.learning_rate=1e-3", "checkpoint_every=15", "preview_every=0", "log_every=5"]
+    words += ["workers.min=2", "workers.max=2", f"cache.dir={tmp_path}/cache", "progress_every_s=1"]
+
+    def start() -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("RAY_ADDRESS", None)
+        command = [sys.executable, "-m", "tests.slow_training", *words]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+
+    first = start()
+    wait_until(lambda: saved_step(s3) >= 15, first)
+    before = workers_of(first.pid)
+    assert len(before) == 2
+    os.kill(before[1], signal.SIGKILL)
+    reached = saved_step(s3)
+    wait_until(lambda: saved_step(s3) > reached and not set(workers_of(first.pid)) & set(before), first)
+    assert saved_step(s3) < STEPS
+    family = process_tree(first.pid)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and alive(pid) for pid in family))
+
+    second = start()
+    assert second.wait(timeout=120) == 0
+    last = json.loads(storage.read_bytes(f"{s3}/out/ray/checkpoint_manager_snapshot.json"))["latest_checkpoint_result"]
+    assert last["metrics"]["step"] == STEPS
+    assert last["metrics"]["seen"] == STEPS * BATCH, "every step is in the weights once"
+    assert last["metrics"]["lips"] == pytest.approx(undisturbed(), rel=0.35)
+    card = json.loads(storage.read_bytes(f"{s3}/out/pack/model_card.json"))
+    assert card["metrics"]["lips"] <= last["metrics"]["lips"]
+    assert len(storage.list_names(f"{s3}/out/tensorboard")) >= 2, "one file per run"
+    names = storage.list_names(f"{s3}/out/ray", recursive=True)
+    assert 2 <= sum(name.endswith("state.pt") for name in names) <= 6
+
+
+def saved_step(s3: str) -> int:
+    """Step of the last checkpoint that the controller knows."""
+    place = f"{s3}/out/ray/checkpoint_manager_snapshot.json"
+    if not storage.exists(place):
+        return 0
+    latest = json.loads(storage.read_bytes(place))["latest_checkpoint_result"]
+    return latest["metrics"]["step"] if latest else 0
+
+
+def workers_of(pid: int) -> list[int]:
+    """Processes of the training workers of a job."""
+    found = []
+    for child in process_tree(pid):
+        try:
+            if b"RayTrainWorker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_until(is_so: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+    deadline = time.monotonic() + 120
+    while not is_so():
+        assert process is None or process.poll() is None, "the job ended too early"
+        assert time.monotonic() < deadline, "the job made no progress"
+        time.sleep(0.1)
