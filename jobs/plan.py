@@ -21,6 +21,7 @@ from pipeline.config import RenderConfig, describe, load_config
 from pipeline.errors import SetupError, TalkfarmError
 from pipeline.inspection import Finding, inspect
 from pipeline.manifest import clips_of
+from pipeline.packs import settle
 
 SHOWN_CLIPS = 3  # ids named per problem; the JSON has them all
 
@@ -51,6 +52,7 @@ def check(config: RenderConfig) -> dict[str, Any]:
         SetupError: the manifest can't be used.
     """
     clips = clips_of(config)
+    config = settle(config, clips)
     findings = inspect(clips, config, _progress(config.flow.progress_every_s))
     faulty = {clip_id for finding in findings if finding.error for clip_id in finding.clips}
     doubtful = {clip_id for finding in findings if finding.warnings for clip_id in finding.clips} - faulty

@@ -26,6 +26,14 @@ class PoseControls(_Section):
     )
     pitch: Track | None = Field(default=None, description="as yaw, for pitch")
     roll: Track | None = Field(default=None, description="as yaw, for roll")
+    style: int | None = Field(
+        default=None, ge=0, le=45, description="style of the generated head motion, where the motion system has styles"
+    )
+    reference: str | None = Field(
+        default=None,
+        min_length=1,
+        description="video whose head motion is taken; of any length, followed there and back",
+    )
 
 
 class ExpressionControls(_Section):
@@ -39,6 +47,9 @@ class BlinkControls(_Section):
 
     mode: Literal["auto", "off"] = Field(default="auto", description="auto: seeded natural blinks; off: none")
     per_minute: float = Field(default=17.0, gt=0, le=60, description="mean blinks per minute in mode auto")
+    reference: str | None = Field(
+        default=None, min_length=1, description="video whose blinks are taken; goes before mode"
+    )
 
     @field_validator("mode", mode="before")
     @classmethod
@@ -74,13 +85,30 @@ class Controls(_Section):
 
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="default: derived from the clip's id")
     size: Literal[256, 512] = Field(default=256, description="longer side of a cropped or resized video, pixels")
-    framing: Literal["crop", "resize", "full"] = Field(
+    framing: Literal["crop", "extcrop", "resize", "full", "extfull"] = Field(
         default="crop",
         description="crop: head and shoulders; resize: the whole picture, scaled; "
-        "full: the whole picture at its own resolution",
+        "full: the whole picture at its own resolution; extcrop, extfull: as crop and full, with a larger box around "
+        "the head",
     )
     face: FaceChoice = FaceChoice()
     pose: PoseControls = PoseControls()
     expression: ExpressionControls = ExpressionControls()
     blink: BlinkControls = BlinkControls()
     gaze: GazeControls = GazeControls()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Videos that are to be followed, each once."""
+        given = (self.pose.reference, self.blink.reference)
+        return tuple(dict.fromkeys(uri for uri in given if uri is not None))
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """Those that are set of the controls that not every motion system knows, by dotted name."""
+        values = {
+            "pose.style": self.pose.style,
+            "pose.reference": self.pose.reference,
+            "blink.reference": self.blink.reference,
+        }
+        return tuple(name for name, value in values.items() if value is not None)

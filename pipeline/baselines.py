@@ -44,7 +44,11 @@ class BaselineConfig(BaseModel):
     videos: str = Field(
         description="folder of talking videos with sound, or a table of them (columns id, video, speaker)"
     )
-    system: str = Field(default=ENVELOPE, description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
+    system: str = Field(
+        default=ENVELOPE,
+        description="the motion system: "
+        + ", ".join(name for name, entry in registry.MOTION_SYSTEMS.items() if entry.space),
+    )
     out: str = Field(default="baselines", description="output folder on this machine; finished videos in it are kept")
     weights: WeightsConfig = WeightsConfig()
     flow: WorkersConfig = WorkersConfig()
@@ -54,7 +58,9 @@ class BaselineConfig(BaseModel):
     @field_validator("system")
     @classmethod
     def _known_system(cls, name: str) -> str:
-        return MotionConfig(system=name).system
+        if registry.MOTION_SYSTEMS[MotionConfig(system=name).system].space is None:
+            raise ValueError(f"is '{name}', which needs a pack of weights; the table is made with what ships")
+        return name
 
 
 def run_baselines(config: BaselineConfig, tell: Callable[[str], None]) -> list[dict[str, Any]]:

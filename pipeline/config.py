@@ -164,7 +164,16 @@ class RenderConfig(Section):
     controls: Controls = Controls()
     motion: MotionConfig = MotionConfig()
     renderer: str = Field(default="mesh", description=f"the renderer: {', '.join(registry.RENDERERS)}")
-    pack: Literal["open"] = Field(default="open", description="the set of weights")
+    pack: str = Field(
+        default=registry.OPEN,
+        min_length=1,
+        description="the set of weights: open, which ships, or the folder or URI of a pack (docs/weights.md)",
+    )
+    enhancer: str | None = Field(
+        default=None,
+        description="package.module:function that is given each batch of frames before they are pasted back and "
+        "encoded: uint8 (n, height, width, 3) -> as many frames of any one size",
+    )
     face: FaceConfig = FaceConfig()
     limits: LimitsConfig = LimitsConfig()
     encode: EncodeConfig = EncodeConfig()
@@ -181,9 +190,16 @@ class RenderConfig(Section):
     def _known_renderer(cls, name: str) -> str:
         return _one_of(name, list(registry.RENDERERS))
 
+    @property
+    def pack_label(self) -> str:
+        """A short name of the pack, with the beginning of its hash where it is pinned."""
+        place, _, sha256 = self.pack.partition("#sha256=")
+        name = place.rstrip("/").rpartition("/")[2]
+        return f"{name}@{sha256[:8]}" if sha256 else name
+
     def weights_with(self, system: str) -> str:
         """What a clip's record says it was made with, for a motion system."""
-        return f"{self.pack}:{system}+{self.renderer}"
+        return f"{self.pack_label}:{system}+{self.renderer}"
 
     @model_validator(mode="after")
     def _one_source(self) -> "RenderConfig":
@@ -199,14 +215,49 @@ class RenderConfig(Section):
     @model_validator(mode="after")
     def _one_space(self) -> "RenderConfig":
         system, renderer = registry.MOTION_SYSTEMS[self.motion.system], registry.RENDERERS[self.renderer]
-        if system.space != renderer.space:
-            able = [name for name, entry in registry.RENDERERS.items() if entry.space == system.space]
+        if system.space and renderer.space and system.space != renderer.space:
+            raise ValueError(mixed_spaces(self.motion.system, self.renderer))
+        return self
+
+    @model_validator(mode="after")
+    def _pack_where_needed(self) -> "RenderConfig":
+        """Which space a pack is of, and what it holds, `pipeline.packs.settle` looks up."""
+        named = {
+            f"motion.system '{self.motion.system}'": registry.MOTION_SYSTEMS[self.motion.system],
+            f"renderer '{self.renderer}'": registry.RENDERERS[self.renderer],
+        }
+        users = [name for name, entry in named.items() if entry.space is None]
+        if users and self.pack == registry.OPEN:
             raise ValueError(
-                f"motion.system '{self.motion.system}' speaks the coefficient space '{system.space}', renderer "
-                f"'{self.renderer}' understands '{renderer.space}': numbers of one mean nothing in the other; "
-                + (f"renderers of '{system.space}': {', '.join(able)}" if able else f"no renderer of '{system.space}'")
+                f"{' and '.join(users)} need weights that don't ship: make a pack of your files by "
+                "`python -m jobs.weights import sadtalker FILES... out=FOLDER` and set pack=FOLDER (docs/weights.md)"
+            )
+        if not users and self.pack != registry.OPEN and self.face.backend != "face_alignment":
+            raise ValueError(
+                f"'pack' is {self.pack!r}, of which {' and '.join(named)} take nothing: set motion.system=sadtalker "
+                "or renderer=facevid2vid, or leave pack out"
             )
         return self
+
+
+def mixed_spaces(system: str, renderer: str, pack_space: str | None = None) -> str:
+    """The sentence that refuses a motion system and a renderer of different coefficient spaces.
+
+    Args:
+        pack_space: of the pack, where one is in use.
+    """
+    systems = {name: entry.space or pack_space for name, entry in registry.MOTION_SYSTEMS.items()}
+    renderers = {name: entry.space or pack_space for name, entry in registry.RENDERERS.items()}
+    spoken, understood = systems[system], renderers[renderer]
+    options = {
+        f"renderers of '{spoken}'": [name for name, space in renderers.items() if space == spoken],
+        f"motion systems of '{understood}'": [name for name, space in systems.items() if space == understood],
+    }
+    advice = "; ".join(f"{kind}: {', '.join(able)}" if able else f"no {kind}" for kind, able in options.items())
+    return (
+        f"motion.system '{system}' speaks the coefficient space '{spoken}', renderer '{renderer}' understands "
+        f"'{understood}': numbers of one mean nothing in the other, so change one of the two; {advice}"
+    )
 
 
 def load_config(arguments: list[str]) -> RenderConfig:

@@ -153,9 +153,10 @@ class MotionWorker:
     def _work(self, record: Record, task: Task, prepped: Any) -> Made:
         motion = self._stage.generate(prepped)
         spans = stages.split(len(motion), self._config.max_part_seconds)
+        around = [stages.with_neighbours(span, len(motion), self._config) for span in spans]
         parts = [
             (replace(record, part=part, parts=len(spans)), (prepped, motion[start:stop]))
-            for part, (start, stop) in enumerate(spans)
+            for part, (start, stop) in enumerate(around)
         ]
         return [item for item in parts if PartName(item[0].part, item[0].parts) not in task.done]
 
@@ -175,8 +176,10 @@ class RenderWorker:
         prepped, motion = payload
         with tempfile.TemporaryDirectory(prefix="talkfarm-") as folder:
             path = Path(folder) / "clip.mp4"
-            start = stages.split(prepped.frames, self._config.max_part_seconds)[record.part][0]
-            made = self._stage.render(prepped, motion, path, with_audio=record.parts == 1, start=start)
+            start, stop = span = stages.split(prepped.frames, self._config.max_part_seconds)[record.part]
+            first, last = stages.with_neighbours(span, prepped.frames, self._config)
+            asked = {} if (first, last) == span else {"keep": (start - first, stop - first)}
+            made = self._stage.render(prepped, motion, path, with_audio=record.parts == 1, start=start, **asked)
             video = path.read_bytes()
             record = replace(
                 record,
@@ -184,8 +187,8 @@ class RenderWorker:
                 attempt=uuid.uuid4().hex[:12],
                 size_bytes=len(video),
                 sha256=hashlib.sha256(video).hexdigest(),
-                frames=len(motion),
-                duration_s=len(motion) / FPS,
+                frames=stop - start,
+                duration_s=(stop - start) / FPS,
                 width=made.width,
                 height=made.height,
                 thumbnail=made.thumbnail if record.part == 0 else b"",

@@ -3,9 +3,14 @@
 Knows nothing of renderers: it hands out a portrait at the size that frames shall have, and finishes frames of the
 portrait's view. Pixels: pixel i covers [i, i + 1), boxes are (x0, y0, x1, y1) and may be fractional.
 
-    crop    a square around head and shoulders, `size` pixels
-    resize  the whole picture, its longer side `size` pixels
-    full    the whole picture at its own resolution; only a box around the head is rendered and pasted back
+    crop     a square around head and shoulders, `size` pixels
+    extcrop  the same with a fifth more around it
+    resize   the whole picture, its longer side `size` pixels
+    full     the whole picture at its own resolution; only a box around the head is rendered and pasted back
+    extfull  the same with a larger box
+
+Renderers that know faces as tight squares get those of the alignment of FFHQ (Karras et al., 2019), not turned, in the
+modes that cut a box out: from there the published networks of SadTalker expect them.
 """
 
 from dataclasses import dataclass
@@ -15,10 +20,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from models.facespace.open import OpenSpace
 from models.facespace.topology import OVAL
 from models.interfaces import FaceFit, Portrait
 
-Mode = Literal["crop", "resize", "full"]
+Mode = Literal["crop", "extcrop", "resize", "full", "extfull"]
 Box = tuple[float, float, float, float]
 
 SIDE = 2.1  # of a crop, in lengths of the face's outline
@@ -27,6 +33,14 @@ MARGIN = 0.2  # of the crop's side: picture beyond the view that a moving head m
 LONGEST_FULL = 1920  # pixels, longer side of a clip in mode full
 REACH = 2.75  # how far around the outline a head's motion is felt, in distances of the outer eye corners
 FEATHER = 12  # pixels over which a pasted box blends into the picture
+EXTENSION = 1.2  # of a box in the modes extcrop and extfull: a tenth of its side on either side
+
+# ---- a tight square: half its side in distances of the eyes, or of eyes and mouth, and where its centre lies between
+HALF_EYES, HALF_MOUTH, DOWN = 2.0, 1.8, 0.1
+IBUG_RIGHT_EYE, IBUG_LEFT_EYE, IBUG_MOUTH = slice(36, 42), slice(42, 48), (48, 54)  # rims, corners
+# ---- the outline of a face of which 68 landmarks are known: jaw, brows, and a forehead that is guessed
+IBUG_OUTLINE, IBUG_CHIN, IBUG_BROWS = slice(0, 27), 8, slice(17, 27)
+FOREHEAD = 0.26  # height above the brows, in distances of brows and chin; of the open space's mean face
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class Framing:
 
     def backdrop(self, image: np.ndarray) -> np.ndarray | None:
         """What finished frames show around the view, uint8, shape (height, width, 3); None if the view is all."""
-        if self.mode != "full":
+        if self.mode not in ("full", "extfull"):
             return None
         width, height = self.size
         return resample(image, (0.0, 0.0, width / self.scale, height / self.scale), self.size)
@@ -112,33 +126,54 @@ class Framing:
         return np.round(255 * np.clip(distance / FEATHER, 0, 1))[..., None]
 
 
-def plan(shape: tuple[int, int], face: FaceFit, mode: Mode, size: int) -> Framing:
+def plan(shape: tuple[int, int], face: FaceFit, mode: Mode, size: int, tight: bool = False) -> Framing:
     """Choose the framing of one face in one picture.
 
     Args:
         shape: height, width of the picture.
-        face: in pixels of the picture.
-        mode: "crop", "resize" or "full".
-        size: longer side of the frames in pixels, modes crop and resize.
+        face: in pixels of the picture; its landmarks are those of the face mesh or of iBUG.
+        mode: one of `Mode`.
+        size: longer side of the frames in pixels, modes crop, extcrop and resize.
+        tight: cut boxes as tight squares.
     Raises:
         ValueError: if the mode is unknown.
     """
-    if mode == "crop":
-        return _plan_crop(shape, face, size)
+    extension = EXTENSION if mode in ("extcrop", "extfull") else 1.0
+    if mode in ("crop", "extcrop"):
+        return _plan_crop(shape, mode, *_square(face, tight, extension), size)
     if mode == "resize":
         return _plan_whole(shape, "resize", size / max(shape))
-    if mode == "full":
-        return _plan_full(shape, face)
-    raise ValueError(f"framing {mode!r} is unknown; use crop, resize or full")
+    if mode in ("full", "extfull"):
+        return _plan_full(shape, mode, face, tight, extension)
+    raise ValueError(f"framing {mode!r} is unknown; use crop, extcrop, resize, full or extfull")
 
 
-def _plan_crop(shape: tuple[int, int], face: FaceFit, size: int) -> Framing:
-    height, width = shape
-    outline = face.landmarks[list(OVAL), :2]
+def _square(face: FaceFit, tight: bool, extension: float) -> tuple[np.ndarray, float]:
+    """Centre and side of the square around a head, pixels of the picture."""
+    if tight:
+        points = face.landmarks[:, :2] if len(face.landmarks) == 68 else OpenSpace.load().ibug(face.landmarks)[:, :2]
+        right, left = points[IBUG_RIGHT_EYE].mean(0), points[IBUG_LEFT_EYE].mean(0)
+        eyes, down = (right + left) / 2, points[list(IBUG_MOUTH)].mean(0) - (right + left) / 2
+        half = max(HALF_EYES * np.linalg.norm(left - right), HALF_MOUTH * np.linalg.norm(down))
+        return eyes + DOWN * down, float(2 * half * extension)
+    outline = outline_of(face)
     low, high = outline.min(0), outline.max(0)
     length = float((high - low).max())
-    side = min(SIDE * length, width, height)
-    centre = (low + high) / 2 - [0, LIFT * length]
+    return (low + high) / 2 - [0, LIFT * length], SIDE * extension * length
+
+
+def outline_of(face: FaceFit) -> np.ndarray:
+    """Points around a face, from the forehead to the chin, pixels, shape (n, 2)."""
+    points = face.landmarks[:, :2]
+    if len(points) != 68:
+        return points[list(OVAL)]
+    brows = points[IBUG_BROWS].mean(0)
+    return np.concatenate([points[IBUG_OUTLINE], [brows + FOREHEAD * (brows - points[IBUG_CHIN])]])
+
+
+def _plan_crop(shape: tuple[int, int], mode: Mode, centre: np.ndarray, side: float, size: int) -> Framing:
+    height, width = shape
+    side = min(side, width, height)
     x0 = float(np.clip(centre[0] - side / 2, 0, width - side))
     y0 = float(np.clip(centre[1] - side / 2, 0, height - side))
     scale = size / side
@@ -150,9 +185,7 @@ def _plan_crop(shape: tuple[int, int], face: FaceFit, size: int) -> Framing:
     left, top = margin(x0), margin(y0)
     right, bottom = margin(width - x0 - side), margin(height - y0 - side)
     box = (x0 - left / scale, y0 - top / scale, x0 + side + right / scale, y0 + side + bottom / scale)
-    return Framing(
-        "crop", box, scale, (left + size + right, top + size + bottom), (left, top, size, size), (size, size)
-    )
+    return Framing(mode, box, scale, (left + size + right, top + size + bottom), (left, top, size, size), (size, size))
 
 
 def _plan_whole(shape: tuple[int, int], mode: Mode, scale: float) -> Framing:
@@ -164,19 +197,24 @@ def _plan_whole(shape: tuple[int, int], mode: Mode, scale: float) -> Framing:
     )
 
 
-def _plan_full(shape: tuple[int, int], face: FaceFit) -> Framing:
+def _plan_full(shape: tuple[int, int], mode: Mode, face: FaceFit, tight: bool, extension: float) -> Framing:
     scale = min(1.0, LONGEST_FULL / max(shape))
-    whole = _plan_whole(shape, "full", scale)
+    whole = _plan_whole(shape, mode, scale)
     width, height = whole.size
-    outline = face.landmarks[list(OVAL), :2] * scale
-    reach = REACH * face.scale_px * scale * float(np.exp(-face.pose[5]))
-    x0, y0 = (max(0, int(v - reach)) for v in outline.min(0))
-    x1, y1 = (min(n, int(v + reach) + 1) for v, n in zip(outline.max(0), (width, height)))
+    if tight:
+        centre, side = _square(face, tight, extension)
+        low, high = (centre - side / 2) * scale, (centre + side / 2) * scale
+    else:
+        outline = outline_of(face) * scale
+        reach = REACH * extension * face.scale_px * scale * float(np.exp(-face.pose[5]))
+        low, high = outline.min(0) - reach, outline.max(0) + reach
+    x0, y0 = (max(0, int(v)) for v in low)
+    x1, y1 = (min(n, int(v) + 1) for v, n in zip(high, (width, height)))
     # even sizes: grow towards the side where there is room
     x0, x1 = _even(x0, x1, width)
     y0, y1 = _even(y0, y1, height)
     box = (x0 / scale, y0 / scale, x1 / scale, y1 / scale)
-    return Framing("full", box, scale, (x1 - x0, y1 - y0), (0, 0, x1 - x0, y1 - y0), whole.size)
+    return Framing(mode, box, scale, (x1 - x0, y1 - y0), (0, 0, x1 - x0, y1 - y0), whole.size)
 
 
 def _even(start: int, stop: int, limit: int) -> tuple[int, int]:

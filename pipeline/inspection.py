@@ -24,7 +24,7 @@ class Source:
     """One distinct input.
 
     Args:
-        kind: "portrait" or "audio".
+        kind: "portrait", "audio" or "reference", a video whose motion is followed.
         uri: where it is.
         face: which face of a portrait.
     """
@@ -73,6 +73,8 @@ def inspect(
     for clip in clips:
         users[Source("portrait", clip.portrait, clip.controls.face)].append(clip.id)
         users[Source("audio", clip.audio)].append(clip.id)
+        for uri in clip.controls.references:
+            users[Source("reference", uri)].append(clip.id)
     findings = {}
     for finding in _look_at_all(list(users), config, look or look_at):
         findings[finding.source] = replace(finding, clips=tuple(users[finding.source]))
@@ -85,6 +87,9 @@ def look_at(source: Source, config: RenderConfig) -> Finding:
     from pipeline import prep
 
     try:
+        if source.kind == "reference":
+            prep.reference_motion(source.uri, config)
+            return Finding(source)
         if source.face is None:
             speech = prep.prep_speech(source.uri, config)
             return Finding(source, warnings=tuple(speech.warnings), duration_s=speech.duration_s)

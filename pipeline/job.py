@@ -18,6 +18,7 @@ from pipeline.commit import Output
 from pipeline.config import RenderConfig, dump_config
 from pipeline.errors import SetupError, TalkfarmError
 from pipeline.manifest import Clip, clips_of
+from pipeline.packs import settle
 from pipeline.plan import Plan, plan
 from pipeline.prep import check_backend
 from pipeline.report import Report, build_report, write_report
@@ -43,6 +44,7 @@ def run_job(config: RenderConfig, tell: Callable[[str], None] = print, work: "St
     config = config.model_copy(update={"out": _absolute(config.out)})
     storage.configure(config.storage.options, config.storage.retries)
     clips = clips_of(config)
+    config = settle(config, clips)
     check_backend(config)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     output = Output(config.out)

@@ -89,7 +89,7 @@ def clips_of(config: RenderConfig) -> list[Clip]:
 def single_clip(portrait: str, audio: str, controls: Controls) -> Clip:
     """A clip without a manifest, named after its two files."""
     stems = [PurePath(posixpath.basename(uri)).stem for uri in (portrait, audio)]
-    values = {"portrait": _absolute(portrait), "audio": _absolute(audio), "controls": controls}
+    values = {"portrait": _absolute(portrait), "audio": _absolute(audio), "controls": _located(controls, "")}
     try:
         return Clip.model_validate({"id": "_".join(stems).lstrip("."), **values})
     except ValidationError:
@@ -120,7 +120,7 @@ def read_manifest(uri: str, defaults: Controls) -> list[Clip]:
     problems: list[str] = []
     clips: list[Clip] = []
     places: dict[str, list[str]] = defaultdict(list)
-    base, shared = storage.parent(uri), defaults.model_dump()
+    base, shared = storage.parent(uri), _located(defaults, "").model_dump()
     for row in rows:
         clip = _read_row(name, row, base, shared, problems)
         if clip:
@@ -148,12 +148,14 @@ def spec_hash(clip: Clip, config: RenderConfig) -> str:
         "controls": clip.controls.model_dump(mode="json") | {"seed": clip.seed},
         "motion": config.motion.model_dump(mode="json"),
         "renderer": config.renderer,
-        "pack": config.pack,
+        "pack": config.pack.partition("#sha256=")[2] or config.pack,
         "face": config.face.model_dump(mode="json", include={"backend"}),
         "max_pixels": config.limits.max_pixels,
         "encode": config.encode.model_dump(mode="json"),
         "max_part_seconds": config.max_part_seconds,
     }
+    if config.enhancer:
+        spec["enhancer"] = config.enhancer
     if config.quality.check:
         from pipeline.ladder import decisive_settings
 
@@ -184,7 +186,7 @@ def _read_row(name: str, row: Row, base: str, shared: Mapping[str, Any], problem
         problems += [f"{label}: {sentence}" for sentence in explain(error, Clip, values)]
         return None
     resolved = {key: _absolute(storage.join(base, getattr(clip, key))) for key in ("portrait", "audio")}
-    return clip.model_copy(update=resolved)
+    return clip.model_copy(update={**resolved, "controls": _located(clip.controls, base)})
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,6 +196,21 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
         lower = merged.get(key)
         merged[key] = _overlaid(lower, value) if isinstance(value, Mapping) and isinstance(lower, Mapping) else value
     return merged
+
+
+def _located(controls: Controls, base: str) -> Controls:
+    """Controls whose reference videos don't depend on the current folder.
+
+    Args:
+        base: folder that relative names are relative to; "" is the current one.
+    """
+    changes = {}
+    for section in ("pose", "blink"):
+        group = getattr(controls, section)
+        if group.reference is not None:
+            place = _absolute(storage.join(base, group.reference))
+            changes[section] = group.model_copy(update={"reference": place})
+    return controls.model_copy(update=changes)
 
 
 def _absolute(uri: str) -> str:

@@ -17,13 +17,15 @@ import numpy as np
 
 from models import registry
 from models.controls import FaceChoice
-from models.interfaces import FPS, FaceFit
-from pipeline import cache, storage
+from models.interfaces import FPS, FaceFit, Motion
+from pipeline import cache, packs, storage
 from pipeline.config import RenderConfig
 from pipeline.errors import FaceError, InputError
 from pipeline.manifest import Clip
 
 if TYPE_CHECKING:
+    from models.facespace.bfm import BfmSpace
+    from models.packs import Pack
     from pipeline.encoder import Soundtrack
     from pipeline.face import Face
     from pipeline.pictures import Picture
@@ -45,7 +47,7 @@ class PreppedPortrait:
         turns: quarter turns, counter-clockwise, that make the picture upright.
         size_px: width, height of the upright picture.
         faces: how many were found.
-        face: the chosen one, in pixels of the upright picture.
+        face: the chosen one, in pixels of the upright picture, in the job's coefficient space.
         matte_png: how far each pixel belongs to the person: 8-bit grey PNG, possibly smaller than the picture.
         warnings: a fixed vocabulary.
     """
@@ -102,7 +104,7 @@ class Prepped:
 def check_backend(config: RenderConfig) -> None:
     """Raise SetupError if faces can't be found the way the config says, for want of weights."""
     if config.face.backend != "mediapipe":  # whose networks come with it
-        _finder(config.face.backend, config.face.weights, config.face.min_size_px)
+        _finder_of(config)
 
 
 def prep(clip: Clip, config: RenderConfig) -> Prepped:
@@ -112,7 +114,10 @@ def prep(clip: Clip, config: RenderConfig) -> Prepped:
         InputError: the clip's inputs are at fault; the first fault found.
         TransientError: storage failed.
     """
-    return Prepped(clip, prep_portrait(clip.portrait, clip.controls.face, config), prep_speech(clip.audio, config))
+    prepped = Prepped(clip, prep_portrait(clip.portrait, clip.controls.face, config), prep_speech(clip.audio, config))
+    for uri in clip.controls.references:
+        reference_motion(uri, config)
+    return prepped
 
 
 def prep_portrait(uri: str, choice: FaceChoice, config: RenderConfig) -> PreppedPortrait:
@@ -123,6 +128,7 @@ def prep_portrait(uri: str, choice: FaceChoice, config: RenderConfig) -> Prepped
         choice.model_dump(mode="json"),
         config.face.model_dump(mode="json"),
         config.limits.max_pixels,
+        *_space_settings(config),
     ]
     kept = _kept(config, "faces", fetched.sha256, settings, ".npz")
     if kept.exists():
@@ -141,6 +147,28 @@ def prep_speech(uri: str, config: RenderConfig) -> PreppedSpeech:
     fetched = _fetch(uri, config)
     info, _ = _decoded(fetched, uri, config)
     return PreppedSpeech(uri, fetched.sha256, info.frames, info.warnings)
+
+
+def reference_motion(uri: str, config: RenderConfig) -> Motion:
+    """The motion of a video that a clip follows, in the job's coefficient space; kept by content. Raises as `prep`."""
+    from pipeline import reference
+
+    fetched = _fetch(uri, config)
+    face = config.face.model_dump(mode="json")
+    settings = [registry.REVISION, reference.REVISION, face, *_space_settings(config)]
+    kept = _kept(config, "references", fetched.sha256, settings, ".npz")
+    if kept.exists():
+        cache.mark_used(kept)
+        with np.load(kept, allow_pickle=False) as arrays:
+            return Motion(str(arrays["space"]), arrays["expression"], arrays["pose"], arrays["gaze"])
+    try:
+        motion = reference.follow(fetched.path, _finder_of(config), _bfm(config))
+    except InputError as error:
+        raise _renamed(error, fetched.path, uri) from error
+    file = io.BytesIO()
+    np.savez(file, space=np.array(motion.space), expression=motion.expression, pose=motion.pose, gaze=motion.gaze)
+    _keep(kept, file.getvalue())
+    return motion
 
 
 def decoded_speech(speech: PreppedSpeech, config: RenderConfig) -> Path:
@@ -187,14 +215,41 @@ def _finder(backend: str, weights: str | None, min_size_px: float) -> Any:
     return FaceFinder(backend, weights, min_size_px)
 
 
+def _finder_of(config: RenderConfig) -> Any:
+    return _finder(config.face.backend, packs.detector_folder(config), config.face.min_size_px)
+
+
+def _space_settings(config: RenderConfig) -> list:
+    """What results depend on that are made in another space than the open one: none in that."""
+    if packs.space_of(config) == "open":
+        return []
+    pack = packs.open_pack(config)
+    hashes = [pack.declaration.provides[name].sha256 for name in registry.BFM_NEEDS] if pack else []
+    return [packs.space_of(config), *hashes]
+
+
+def _bfm(config: RenderConfig) -> "BfmSpace | None":
+    """The face space of a job in the space bfm; None for others."""
+    pack = packs.open_pack(config)
+    return _bfm_of(pack) if pack and packs.space_of(config) == "bfm" else None
+
+
+@functools.lru_cache(maxsize=1)
+def _bfm_of(pack: "Pack") -> "BfmSpace":
+    return registry.build_bfm(pack)
+
+
 def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: RenderConfig) -> PreppedPortrait:
+    from models.facespace.open import OpenSpace
     from pipeline.face import upright
     from pipeline.person import segment_person
     from pipeline.pictures import picture_warnings
 
-    finder = _finder(config.face.backend, config.face.weights, config.face.min_size_px)
+    finder = _finder_of(config)
     candidate, picture, faces = _first_with_face(fetched.path, finder, config.limits.max_pixels)
     image, chosen = upright(picture.image, finder.choose(faces, choice))
+    bfm = _bfm(config)
+    fit = bfm.fit(OpenSpace.load().ibug(chosen.landmarks), image, chosen.fit.gaze) if bfm else chosen.fit
     found = [*picture.warnings, *picture_warnings(image, chosen.box), *chosen.warnings]
     if len(faces) > 1:
         found.append("several faces")
@@ -209,7 +264,7 @@ def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: Ren
         turns=chosen.turns,
         size_px=(image.shape[1], image.shape[0]),
         faces=len(faces),
-        face=chosen.fit,
+        face=fit,
         matte_png=_matte_png(segment_person(image, chosen)),
         warnings=tuple(dict.fromkeys(found)),
     )

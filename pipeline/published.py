@@ -20,6 +20,7 @@ from models.facespace.bfm import FaceModelError, is_face_model_file, read_face_m
 from models.packs import DECLARATION, Declaration, Pack, PackError, Provided, sha256_of, write_declaration
 from models.sadtalker.mapping import ALIGNED_COEFFICIENTS
 from pipeline.errors import SetupError
+from pipeline.packs import DETECTORS
 
 NAME, SPACE, TERMS = "sadtalker", "bfm", "Apache-2.0 but for third-party parts; face model: research only"
 LICENCE_TEXT = Path(__file__).resolve().parent.parent / "models" / "weights" / "licences" / "sadtalker.txt"
@@ -122,13 +123,13 @@ NETWORKS = {
     "mapping_full": Network(_mapping_full, "mapping_00109-model.pth.tar", "framings full, extfull"),
     "head_estimator": Network(_head_estimator, OLD_RENDERER, "training only"),
     "s3fd": Network(
-        _s3fd, f"{FACE_ALIGNMENT}/s3fd-619a316812.pth", "face.backend=face_alignment", torch_file="s3fd-619a316812.pth"
+        _s3fd, f"{FACE_ALIGNMENT}/{DETECTORS['s3fd']}", "face.backend=face_alignment", torch_file=DETECTORS["s3fd"]
     ),
     "fan": Network(
         _fan,
-        f"{FACE_ALIGNMENT}/2DFAN4-11f355bf06.pth.tar",
+        f"{FACE_ALIGNMENT}/{DETECTORS['fan']}",
         "face.backend=face_alignment",
-        torch_file="2DFAN4-11f355bf06.pth.tar",
+        torch_file=DETECTORS["fan"],
     ),
 }
 # beginnings of names in the flat files; {side} is what the file's name says

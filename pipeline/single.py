@@ -13,6 +13,7 @@ from models.interfaces import FPS
 from pipeline import storage
 from pipeline.config import RenderConfig
 from pipeline.manifest import clips_of
+from pipeline.packs import settle
 from pipeline.records import RENDERED, Record
 
 TELL_EVERY_S = 5.0
@@ -52,8 +53,10 @@ def render_single(config: RenderConfig, tell: Callable[[str], None]) -> Record:
 
     storage.configure(config.storage.options, config.storage.retries)
     (clip,) = clips_of(config)
+    config = settle(config, [clip])
     prep.check_backend(config)
     record = Record(clip.id, "", seed=clip.seed, portrait=clip.portrait, audio=clip.audio)
+    record = replace(record, weights=config.weights_with(config.motion.system))
     clock = _Clock()
     prepped = prep.prep(clip, config)
     record = record.spent("prep", clock.lap())

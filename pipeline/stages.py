@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models import registry
+from models.controls import Controls
 from models.interfaces import FPS, Motion
+from pipeline import packs
 from pipeline.config import EncodeConfig, RenderConfig
+from pipeline.enhancer import find_enhancer
+from pipeline.errors import InputError
 from pipeline.manifest import Clip
-from pipeline.prep import Prepped, decoded_speech, matte_of, soundtrack, upright_image
+from pipeline.prep import Prepped, decoded_speech, matte_of, reference_motion, soundtrack, upright_image
 
 if TYPE_CHECKING:
     from pipeline.encoder import Encoding
@@ -48,19 +52,39 @@ def split(frames: int, max_part_seconds: float) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
+def with_neighbours(span: tuple[int, int], frames: int, config: RenderConfig) -> tuple[int, int]:
+    """The stretch of a clip's motion that rendering a part of it depends on; like `span`, (first, after the last)."""
+    context = registry.RENDERERS[config.renderer].context
+    return max(0, span[0] - context), min(frames, span[1] + context)
+
+
 class MotionStage:
     """Speech and face to coefficients; one per process."""
 
     def __init__(self, config: RenderConfig):
         self._config = config
-        self._system = registry.MOTION_SYSTEMS[config.motion.system].build()
+        self._entry = registry.MOTION_SYSTEMS[config.motion.system]
+        pack = packs.open_pack(config)
+        self._system = self._entry.build(**({} if self._entry.space else {"pack": pack}))
 
     def generate(self, prepped: Prepped) -> Motion:
         """The whole clip's coefficients, from one seed. Raises as `prep` if inputs have to be fetched again."""
         from pipeline.audio import SpeechFile
 
         clip, samples = prepped.clip, decoded_speech(prepped.speech, self._config)
-        return self._system.generate(SpeechFile(samples), prepped.portrait.face, clip.controls, clip.seed)
+        special = self._special(clip) if self._entry.understands else {}
+        return self._system.generate(SpeechFile(samples), prepped.portrait.face, clip.controls, clip.seed, **special)
+
+    def _special(self, clip: Clip) -> dict[str, Any]:
+        """What a system with styles and references is told besides the controls."""
+        pose, blink = clip.controls.pose, clip.controls.blink
+        style = pose.style or 0
+        if style >= self._system.styles:
+            last = self._system.styles - 1
+            raise InputError(f"pose.style is {style}, but these weights know 0 to {last}", f"use one from 0 to {last}")
+        given = {"pose_from": pose.reference, "blinks_from": blink.reference}
+        motions = {name: reference_motion(uri, self._config) for name, uri in given.items() if uri is not None}
+        return {"style": style, **motions}
 
 
 class RenderStage:
@@ -68,8 +92,11 @@ class RenderStage:
 
     def __init__(self, config: RenderConfig):
         self._config = config
-        device = "cuda" if config.flow.gpus_per_render_actor else "cpu"
-        self._renderer = registry.RENDERERS[config.renderer].build(device=device)
+        self._entry = registry.RENDERERS[config.renderer]
+        self._enhance = find_enhancer(config.enhancer) if config.enhancer else None
+        self._renderers: dict[tuple[str, ...], Any] = {}
+        if self._entry.space:
+            self._renderer_for(config.controls)  # the same for all clips: an error, or a compilation, comes at once
         self._portraits: OrderedDict[tuple, tuple] = OrderedDict()
         self._systems: dict[str, MotionStage] = {}
         self._gate = self._build_gate() if config.quality.check else None
@@ -82,42 +109,70 @@ class RenderStage:
         with_audio: bool,
         tell: Callable[[int], None] = lambda frames: None,
         start: int = 0,
+        keep: tuple[int, int] | None = None,
     ) -> Rendered:
         """Stream frames into an encoder, once, or under the quality gate until a try passes.
 
         Args:
-            motion: of the clip, or of a part of it.
+            motion: of the clip, or of a part of it, with neighbours that the renderer looks at.
             out: local path of the MP4.
             with_audio: whether to add the sound, which belongs to the clip's beginning.
             tell: is told how many frames are done, batch by batch.
-            start: frame of the clip at which the motion begins.
+            start: frame of the clip that is rendered first.
+            keep: first frame of `motion` that is rendered, and the one after the last; default: all.
         Raises:
             InputError, TransientError, RenderError, QualityError
         """
+        kept = motion if keep is None else motion[slice(*keep)]
+
+        def render(clip: Prepped, moved: Motion) -> Rendered:
+            if moved is kept and keep:
+                return self._render(clip, motion, keep, out, with_audio, tell)
+            return self._render(clip, moved, (0, len(moved)), out, with_audio, tell)
+
         if self._gate is None:
-            return self._render(prepped, motion, out, with_audio, tell)
-        made, settled = self._gate.pass_through(
-            prepped, motion, out, start, lambda clip, moved: self._render(clip, moved, out, with_audio, tell)
-        )
+            return render(prepped, kept)
+        made, settled = self._gate.pass_through(prepped, kept, out, start, render)
         return replace(made, settled=settled)
 
     def _render(
-        self, prepped: Prepped, motion: Motion, out: Path, with_audio: bool, tell: Callable[[int], None]
+        self,
+        prepped: Prepped,
+        motion: Motion,
+        keep: tuple[int, int],
+        out: Path,
+        with_audio: bool,
+        tell: Callable[[int], None],
     ) -> Rendered:
         from pipeline.encoder import Encoder
 
+        renderer = self._renderer_for(prepped.clip.controls)
         framing, prepared, backdrop = self._prepared(prepped)
         sound = soundtrack(prepped.speech.uri, self._config) if with_audio else None
-        thumbnail, done = b"", 0
-        with Encoder(out, framing.size, len(motion), sound, encoding(self._config.encode)) as encoder:
-            for start, stop in split(len(motion), STRETCH_S):
-                for frames in self._renderer.frames(prepared, motion, start, stop):
+        thumbnail, done, (first, last) = b"", 0, keep
+        with Encoder(out, framing.size, last - first, sound, encoding(self._config.encode)) as encoder:
+            for start, stop in split(last - first, STRETCH_S):
+                for frames in renderer.frames(prepared, motion, first + start, first + stop):
+                    frames = self._enhance(frames) if self._enhance else frames
                     finished = framing.finish(frames, backdrop)
                     encoder.write(finished)
                     thumbnail = thumbnail or _thumbnail(finished[0])
                     done += len(frames)
                     tell(done)
         return Rendered(framing.size[0], framing.size[1], thumbnail)
+
+    def _renderer_for(self, controls: Controls) -> Any:
+        """The renderer; of a pack, one for each set of networks that clips ask for."""
+        device = "cuda" if self._config.flow.gpus_per_render_actor else "cpu"
+        if self._entry.space:
+            key, given = (), {}
+        else:
+            pack = packs.open_pack(self._config)
+            assert pack is not None, "the settings ask for a pack where one is needed"
+            key, given = self._entry.needs(pack, controls), {"pack": pack, "controls": controls}
+        if key not in self._renderers:
+            self._renderers[key] = self._entry.build(device=device, **given)
+        return self._renderers[key]
 
     def _build_gate(self) -> "Gate":
         from pipeline.audio import SpeechFile
@@ -141,9 +196,10 @@ class RenderStage:
         key = (portrait.sha256, controls.framing, controls.size, controls.face)
         if key not in self._portraits:
             image = upright_image(portrait, self._config)
-            framing = framings.plan((image.shape[0], image.shape[1]), portrait.face, controls.framing, controls.size)
+            shape = (image.shape[0], image.shape[1])
+            framing = framings.plan(shape, portrait.face, controls.framing, controls.size, self._entry.tight)
             shown = framing.portrait(image, matte_of(portrait))
-            prepared = self._renderer.prepare(shown, framing.move(portrait.face))
+            prepared = self._renderer_for(controls).prepare(shown, framing.move(portrait.face))
             self._portraits[key] = (framing, prepared, framing.backdrop(image))
             while len(self._portraits) > PORTRAITS_KEPT:
                 self._portraits.popitem(last=False)

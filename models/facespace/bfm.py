@@ -124,11 +124,12 @@ def _assembled(folder: Path) -> FaceModel:
     try:
         people = (basel["shapePC"][:, :IDENTITY] * basel["shapeEV"].reshape(-1)[:IDENTITY]).reshape(-1, 3, IDENTITY)
         moves = (modes[:EXPRESSION] * sizes[:EXPRESSION, None]).T.reshape(-1, 3, EXPRESSION)
-        mean = basel["shapeMU"].reshape(-1, 3)[face]
-        parts = (mean, people[face].reshape(-1, IDENTITY), moves[crop].reshape(-1, EXPRESSION))
+        mean = basel["shapeMU"].reshape(-1, 3)[face] / MICROMETRES
+        identity = people[face].reshape(-1, IDENTITY) / MICROMETRES
+        expression = moves[crop].reshape(-1, EXPRESSION) / MICROMETRES
     except (IndexError, ValueError) as error:
         raise FaceModelError(f"the files of the face model in {folder} don't fit together: {error}") from error
-    return _landmarks(folder / BASEL, *(part / MICROMETRES for part in parts), points)
+    return _landmarks(folder / BASEL, mean, identity, expression, points)
 
 
 def _landmarks(

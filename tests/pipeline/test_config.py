@@ -64,7 +64,7 @@ def test_all_problems_are_told_at_once():
         "'oops' is not of the form key=value",
         "'controls.gaze.mode={': the value is not YAML: while parsing a flow node",
         "unknown key 'controls.fraiming'; did you mean 'controls.framing'?",
-        "'motion.system' is 'shouting', but must be 'envelope'",
+        f"'motion.system' is 'shouting', but must be {' or '.join(map(repr, registry.MOTION_SYSTEMS))}",
         "'encode.crf' is 99, but must be a whole number from 0 to 51",
         "'encode.preset' is 'quick', but must be 'ultrafast' or 'superfast' or 'veryfast' or 'faster' or 'fast' or "
         "'medium' or 'slow' or 'slower'",

@@ -127,5 +127,5 @@ def test_frames_of_another_size_are_scaled_into_the_view():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="crop, resize or full"):
+    with pytest.raises(ValueError, match="crop, extcrop, resize, full or extfull"):
         plan((100, 100), face_at(50, 50, 40), "zoom", 256)  # type: ignore[arg-type]

@@ -163,7 +163,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path):
         "m.jsonl line 9 (id 'g'): 'audio' is '', but must be text that is not empty",
         "m.jsonl line 9 (id 'g'): unknown key 'image'",
         "m.jsonl line 10: key 'audio' appears twice",
-        "m.jsonl line 11: 'controls.pose' is 3, but must be a group of settings (scale, still, yaw, pitch, roll)",
+        "m.jsonl line 11: 'controls.pose' is 3, but must be a group of settings (scale, still, yaw, pitch, "
+            "roll, style, reference)",
         "m.jsonl line 11: 'controls.gaze.mode' is 'left', but must be 'source' or 'fixed'",
         "m.jsonl line 1, line 5, line 6: the same id 'a'; ids must be unique, they name videos",
     ]

@@ -1,0 +1,189 @@
+"""The pack of weights that a job asks for: fetched, verified, and whether it suits the job.
+
+A pack is a folder, local or remote. Before a job starts its pack is pinned: the setting gets the SHA-256 of pack.json,
+which holds the hashes of all other files, so that workers and reruns see the very same weights or none.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from models import registry
+from models.controls import Controls
+from models.packs import DECLARATION, Declaration, Pack, PackError
+from pipeline import cache, storage
+from pipeline.config import RenderConfig, mixed_spaces
+from pipeline.enhancer import find_enhancer
+from pipeline.errors import InputError, SetupError, TransientError
+from pipeline.manifest import Clip
+from pipeline.weights import WITH_HASH
+
+DETECTORS = {"s3fd": "s3fd-619a316812.pth", "fan": "2DFAN4-11f355bf06.pth.tar"}  # as face_alignment wants them named
+HOW_TO_ADD = "add its file by python -m jobs.weights import; docs/weights.md says which"
+
+
+def settle(config: RenderConfig, clips: Iterable[Clip]) -> RenderConfig:
+    """The settings with their pack pinned, if it and the clips' controls suit each other.
+
+    Raises:
+        SetupError: with every problem: no pack there, networks it lacks, spaces that don't mix, controls that the
+            motion system doesn't know, an enhancer that can't be loaded.
+    """
+    alike = {(c.size, c.framing, c.special): c for c in (clip.controls for clip in clips)}
+    controls = list(alike.values())
+    problems = _unknown_controls(controls, config.motion.system)
+    if config.enhancer:
+        try:
+            find_enhancer(config.enhancer)
+        except SetupError as error:
+            problems += error.problems
+    pack = None
+    if config.pack != registry.OPEN:
+        try:
+            config = config.model_copy(update={"pack": _pinned(config)})
+            pack = open_pack(config)
+        except PackError as error:
+            raise SetupError([*problems, f"pack: {error}"]) from error
+        problems += _unsuited(config, pack, controls)
+    if problems:
+        raise SetupError(problems)
+    return config
+
+
+def open_pack(config: RenderConfig) -> Pack | None:
+    """The pack of a job; None if it needs none but what ships.
+
+    Raises:
+        PackError: no pack there, or not the one that was pinned.
+        TransientError: a storage that doesn't answer.
+    """
+    if config.pack == registry.OPEN:
+        return None
+    uri, pinned = _parts(config.pack)
+    return _opened(uri, pinned, str(config.cache.folder), config.cache.max_gb)
+
+
+def space_of(config: RenderConfig) -> str:
+    """The coefficient space that a job's numbers belong to. Raises as `open_pack`."""
+    entry = registry.MOTION_SYSTEMS[config.motion.system]
+    space = entry.space or entry.space_in(open_pack(config))
+    assert space is not None, "the settings ask for a pack where one is needed"
+    return space
+
+
+def detector_folder(config: RenderConfig) -> str | None:
+    """Folder with face_alignment's weights: the one that the settings name, or the pack's; None leaves it to torch."""
+    if config.face.weights or config.face.backend != "face_alignment":
+        return config.face.weights
+    pack = open_pack(config)
+    if pack is None or not all(name in pack for name in DETECTORS):
+        return None
+    paths = {file: pack.path(name) for name, file in DETECTORS.items()}
+    told = "\n".join(map(str, paths.values()))
+    folder = config.cache.folder / "detectors" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, path in paths.items():
+        link = folder / file
+        if not link.exists():
+            link.unlink(missing_ok=True)  # its target may have left the cache
+            link.symlink_to(path.resolve())
+    return str(folder)
+
+
+def _parts(setting: str) -> tuple[str, str | None]:
+    """URI and SHA-256 of pack.json, if it is pinned."""
+    stated = WITH_HASH.fullmatch(setting)
+    return (stated["uri"], stated["sha256"].lower()) if stated else (setting, None)
+
+
+def _pinned(config: RenderConfig) -> str:
+    """The setting with an absolute place and the hash. Raises PackError."""
+    uri, pinned = _parts(config.pack)
+    path = storage.local_path(uri)
+    if path:
+        uri = os.path.abspath(path)  # noqa: PTH100 - not resolve(): links keep their names
+    found = hashlib.sha256(_declaration(uri)).hexdigest()
+    if pinned and found != pinned:
+        raise PackError(f"{DECLARATION} of {uri} has the SHA-256 {found}, not {pinned}")
+    return f"{uri}#sha256={found}"
+
+
+def _declaration(uri: str) -> bytes:
+    try:
+        return storage.read_bytes(storage.join(uri, DECLARATION))
+    except (InputError, TransientError) as error:
+        raise PackError(f"{uri} is no pack: {error}") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(uri: str, pinned: str | None, folder: str, max_gb: float) -> Pack:
+    data = _declaration(uri)
+    if pinned and hashlib.sha256(data).hexdigest() != pinned:
+        raise PackError(f"{uri} has changed since the job began; start it again")
+
+    def locate(file: str, sha256: str) -> Path:
+        place = storage.join(uri, file)
+        try:
+            fetched = cache.fetch(place, Path(folder), max_gb * 1e9)
+        except InputError as error:
+            raise PackError(str(error)) from error
+        if fetched.sha256 != sha256:
+            raise PackError(
+                f"{place} has the SHA-256 {fetched.sha256}, not {sha256} as {DECLARATION} says: "
+                "import the weights again"
+            )
+        return fetched.path
+
+    pack = Pack(Declaration.loads(data, uri), uri, locate)
+    pack.licence_text()
+    return pack
+
+
+def _unsuited(config: RenderConfig, pack: Pack | None, controls: list[Controls]) -> list[str]:
+    """Why a pack doesn't suit a job, a sentence each."""
+    if pack is None:
+        return []
+    system, renderer = registry.MOTION_SYSTEMS[config.motion.system], registry.RENDERERS[config.renderer]
+    spaces = system.space_in(pack), renderer.space_in(pack)
+    if spaces[0] != spaces[1]:
+        return [mixed_spaces(config.motion.system, config.renderer, pack.space)]
+    wanted: dict[str, str] = {}
+    if spaces[0] == "bfm":
+        wanted |= dict.fromkeys(registry.BFM_NEEDS, "the space bfm")
+    for each in controls:
+        users = {
+            f"motion.system={config.motion.system}": system,
+            f"renderer={config.renderer} with controls.size={each.size}, controls.framing={each.framing}": renderer,
+        }
+        for user, entry in users.items():
+            wanted = dict.fromkeys(entry.needs(pack, each), user) | wanted
+    problems = [
+        f"pack: {pack.where} has no {name}, which {user} needs; {HOW_TO_ADD}"
+        for name, user in wanted.items()
+        if name not in pack
+    ]
+    if not problems and storage.local_path(pack.where):  # a remote pack's files are fetched where they are needed
+        problems += [str(error) for error in map(functools.partial(_fault, pack), wanted) if error]
+    return problems
+
+
+def _fault(pack: Pack, name: str) -> PackError | None:
+    try:
+        pack.path(name)
+    except PackError as error:
+        return error
+    return None
+
+
+def _unknown_controls(controls: list[Controls], system: str) -> list[str]:
+    """Controls that are set and that the motion system doesn't know, a sentence each."""
+    asked = dict.fromkeys(name for each in controls for name in each.special)
+    entry = registry.MOTION_SYSTEMS[system]
+    return [
+        f"controls.{name} is set, but motion.system '{system}' doesn't know it; systems that do: {', '.join(able)}"
+        for name in asked
+        if name not in entry.understands
+        for able in [[other for other, each in registry.MOTION_SYSTEMS.items() if name in each.understands] or ["none"]]
+    ]

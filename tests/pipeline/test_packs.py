@@ -1,0 +1,184 @@
+"""The pack that a job asks for: pinned, verified, and refused where it doesn't suit the job.
+
+Run: pytest tests/pipeline/test_packs.py
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.controls import Controls
+from models.packs import DECLARATION, PackError
+from pipeline import packs, storage
+from pipeline.config import RenderConfig, load_config
+from pipeline.errors import SetupError
+from pipeline.manifest import Clip, spec_hash
+from tests.models.tiny_pack import write_pack
+
+NEURAL = ("motion.system=sadtalker", "renderer=facevid2vid")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_pack(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def config(folder: Path | str, *words: str) -> RenderConfig:
+    cache = f"cache.dir={folder.parent}/cache" if isinstance(folder, Path) else "cache.dir=/nowhere"
+    return load_config(["manifest=m", cache, f"pack={folder}", *(words or NEURAL)])
+
+
+def clip(**controls) -> Clip:
+    return Clip(id="a", portrait="p", audio="a", controls=Controls.model_validate(controls))
+
+
+def refused(settings: RenderConfig, *clips: Clip) -> list[str]:
+    with pytest.raises(SetupError) as caught:
+        packs.settle(settings, clips or [clip()])
+    return caught.value.problems
+
+
+def problems_of(*words: str) -> list[str]:
+    with pytest.raises(SetupError) as caught:
+        load_config(["manifest=m", *words])
+    return caught.value.problems
+
+
+def test_a_pack_is_pinned_by_its_content(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder.parent)
+    cache = f"cache.dir={folder.parent}/cache"
+    settled = packs.settle(load_config(["manifest=m", cache, "pack=tiny", *NEURAL]), [clip()])
+    place, _, sha256 = settled.pack.partition("#sha256=")
+    assert place == str(folder) and len(sha256) == 64
+    assert settled.weights_with("sadtalker") == f"tiny@{sha256[:8]}:sadtalker+facevid2vid"
+    assert packs.settle(settled, [clip()]) == settled
+    assert packs.space_of(settled) == "bfm"
+    pack = packs.open_pack(settled)
+    assert pack is not None and pack.path("expnet") == folder / "expnet.safetensors"
+
+    moved = shutil.copytree(folder, folder.parent / "moved")
+    elsewhere = packs.settle(config(moved), [clip()])
+    assert spec_hash(clip(), elsewhere) == spec_hash(clip(), settled), "the place doesn't change the videos"
+    write_pack(moved, name="other")
+    assert spec_hash(clip(), packs.settle(config(moved), [clip()])) != spec_hash(clip(), settled)
+    (problem,) = refused(elsewhere)
+    assert "has the SHA-256" in problem and "moved" in problem
+
+
+def test_what_ships_is_left_alone():
+    settings = load_config(["manifest=m"])
+    assert packs.settle(settings, [clip()]) is settings
+    assert packs.space_of(settings) == "open" and packs.open_pack(settings) is None
+    assert settings.weights_with("envelope") == "open:envelope+mesh"
+
+
+def test_a_pack_on_s3_is_fetched_file_by_file(folder: Path, s3: str):
+    for path in folder.iterdir():
+        storage.write_atomic(f"{s3}/tiny/{path.name}", path)
+    words = ["manifest=m", f"cache.dir={folder.parent}/cache", f"pack={s3}/tiny", *NEURAL]
+    settled = packs.settle(load_config(words), [clip()])
+    objects = folder.parent / "cache" / "objects"
+    assert len([path for path in objects.rglob("*") if path.is_file()]) == 1, "the licence only"
+    pack = packs.open_pack(settled)
+    assert pack is not None
+    assert pack.path("expnet").read_bytes() == (folder / "expnet.safetensors").read_bytes()
+    storage.write_atomic(f"{s3}/tiny/recon.safetensors", b"other")
+    with pytest.raises(PackError, match=r"recon.safetensors has the SHA-256"):
+        pack.path("recon")
+    (problem,) = refused(load_config([*words, f"pack={s3}/nothing"]))
+    assert problem.startswith("pack: ") and f"{s3}/nothing is no pack" in problem
+
+
+# ---- refusals
+
+
+def test_systems_from_packs_need_one():
+    (problem,) = problems_of(*NEURAL)
+    assert "motion.system 'sadtalker' and renderer 'facevid2vid' need weights that don't ship" in problem
+    assert "python -m jobs.weights import sadtalker FILES... out=FOLDER" in problem and "pack=FOLDER" in problem
+
+
+def test_a_pack_that_nothing_uses_is_refused():
+    (problem,) = problems_of("pack=mine")
+    assert "take nothing" in problem and "motion.system=sadtalker" in problem
+
+
+@pytest.mark.parametrize(
+    ("word", "spoken", "advice"),
+    [
+        ("renderer=facevid2vid", "'envelope' speaks the coefficient space 'open'", "systems of 'bfm': sadtalker"),
+        (
+            "motion.system=sadtalker",
+            "'sadtalker' speaks the coefficient space 'bfm'",
+            "renderers of 'bfm': facevid2vid",
+        ),
+    ],
+)
+def test_spaces_don_t_mix(folder: Path, word: str, spoken: str, advice: str):
+    (problem,) = refused(config(folder, word))
+    assert spoken in problem and advice in problem and "change one of the two" in problem
+
+
+def test_own_weights_of_the_open_space_move_the_shipped_renderer(tmp_path: Path):
+    write_pack(tmp_path / "own", ("expnet", "posevae"), space="open")
+    settled = packs.settle(config(tmp_path / "own", "motion.system=sadtalker"), [clip()])
+    assert packs.space_of(settled) == "open"
+
+
+def test_what_a_pack_lacks_is_told_at_once(tmp_path: Path):
+    write_pack(tmp_path / "part", ("expnet", "generator_256", "keypoints_256", "mapping_crop"))
+    problems = refused(config(tmp_path / "part"), clip(), clip(size=512), clip(framing="full"))
+    told = "\n".join(problems)
+    assert len(problems) == 5
+    assert "has no posevae, which motion.system=sadtalker needs" in told
+    assert "has no recon, which the space bfm needs" in told
+    assert "has no generator_512, which renderer=facevid2vid with controls.size=512" in told
+    assert "has no mapping_full, which renderer=facevid2vid with controls.size=256, controls.framing=full" in told
+
+
+def test_a_damaged_file_is_found_before_anything_starts(folder: Path):
+    (folder / "posevae.safetensors").write_bytes(b"")
+    (problem,) = refused(config(folder))
+    assert "posevae.safetensors has the SHA-256" in problem and "import the weights again" in problem
+    (folder / DECLARATION).unlink()
+    (problem,) = refused(config(folder))
+    assert "is no pack" in problem
+
+
+def test_controls_that_a_motion_system_doesn_t_know(folder: Path):
+    asked = clip(pose={"style": 3, "reference": "nod.mp4"}), clip(blink={"reference": "blink.mp4"})
+    problems = refused(load_config(["manifest=m"]), *asked)
+    assert [problem.partition(" ")[0] for problem in problems] == [
+        "controls.pose.style",
+        "controls.pose.reference",
+        "controls.blink.reference",
+    ]
+    assert all("'envelope' doesn't know it; systems that do: sadtalker" in problem for problem in problems)
+    packs.settle(config(folder), asked)
+
+
+def test_an_enhancer_that_can_t_be_loaded():
+    (problem,) = refused(load_config(["manifest=m", "enhancer=nowhere:sharpen"]))
+    assert problem.startswith("enhancer=nowhere:sharpen can't be loaded, it must be package.module:function")
+    packs.settle(load_config(["manifest=m", "enhancer=numpy:flip"]), [clip()])
+
+
+# ---- face detectors
+
+
+def test_detectors_of_a_pack_get_the_names_that_their_library_wants(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    words = (*NEURAL, "face.backend=face_alignment")
+    assert packs.detector_folder(packs.settle(config(folder, *words), [clip()])) is None, "the pack has none"
+    monkeypatch.setattr(packs, "DETECTORS", {"expnet": "one.pth", "recon": "two.pth.tar"})
+    settled = packs.settle(config(folder, *words), [clip()])
+    for _ in range(2):
+        found = packs.detector_folder(settled)
+        assert found is not None
+        assert (Path(found) / "one.pth").read_bytes() == (folder / "expnet.safetensors").read_bytes()
+    assert (
+        packs.detector_folder(settled.model_copy(update={"face": settled.face.model_copy(update={"weights": "x"})}))
+        == "x"
+    )
+    assert packs.detector_folder(packs.settle(config(folder), [clip()])) is None
