@@ -5,7 +5,7 @@
     ray job submit --working-dir . -- python -m jobs.train trainable=expnet features=s3://b/features out=s3://b/expnet
 
 The features are the output of jobs.prepare. Run the same command again after an interruption: it goes on from the last
-checkpoint. The weights of the best checkpoint are in pack/ of the output folder, curves in tensorboard/.
+checkpoint. The weights of the best checkpoint become a pack, curves are in tensorboard/ of the output folder.
 
 Exit codes: 0 trained; 1 broken off, run again; 2 the features, the configuration or the output folder can't be used,
 nothing was started.
@@ -27,7 +27,7 @@ def _train(config: TrainConfig) -> bool:
 
     card = train(config, say)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"].items())
-    say(f"{config.out}/pack: step {card['step']}, {metrics}")
+    say(f"{config.pack_path()}: step {card['step']}, {metrics}")
     return True
 
 

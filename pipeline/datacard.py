@@ -14,7 +14,7 @@ from typing import Any
 from models.interfaces import FPS
 from pipeline.features import Origin
 from pipeline.observation import detector
-from pipeline.prepare import ACCEPTED, PrepareConfig, TalkingVideo, Verdict, revision
+from pipeline.prepare import ACCEPTED, ALIKE, PrepareConfig, TalkingVideo, Verdict, revision
 from pipeline.speakers import SPLITS, Speaker
 
 LAG_BINS = ((None, -4), (-3, -2), (-1, 1), (2, 3), (4, None))  # frames
@@ -36,7 +36,7 @@ def build_card(
         rows: that are written.
     """
     rows = sorted(rows, key=lambda row: row.row_id)
-    settings = config.model_dump(mode="json", include={"space", "crops", "checks", "face"})
+    settings = config.model_dump(mode="json", include=set(ALIKE))
     content = {"rows": [(row.row_id, row.split) for row in rows], "settings": settings, "revision": revision()}
     outcomes = Counter(verdict.outcome for verdict in verdicts.values())
     left_out = [(video, verdicts[video.id]) for video in videos if verdicts[video.id].outcome != ACCEPTED]

@@ -8,11 +8,12 @@ and False in `seen`.
 import io
 import re
 import subprocess
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,9 @@ from pipeline.media import video_frames
 from pipeline.observation import METRIC_SIDE
 from pipeline.stages import split
 from pipeline.take import Take
+
+if TYPE_CHECKING:
+    from models.facespace.bfm import BfmSpace
 
 REVISION = 1  # raise it when rows of the same video change: a folder holds rows of one revision
 
@@ -140,7 +144,14 @@ def stretches(first: int, last: int) -> list[tuple[int, int]]:
     return [(first + start, first + stop) for start, stop in split(last - first, STRETCH_S)]
 
 
-def extract(path: Path, take: Take, speech: SpeechFile, origin: Origin, with_crops: bool = True) -> Features:
+def extract(
+    path: Path,
+    take: Take,
+    speech: SpeechFile,
+    origin: Origin,
+    with_crops: bool = True,
+    bfm: "BfmSpace | None" = None,
+) -> Features:
     """The features of one stretch of a video.
 
     Args:
@@ -149,6 +160,8 @@ def extract(path: Path, take: Take, speech: SpeechFile, origin: Origin, with_cro
         speech: its decoded sound track.
         origin: which stretch.
         with_crops: whether face crops are cut out, which most of the time goes into.
+        bfm: reads expression and pose off the pictures, instead of the open space; gaze and eye motion stay the open
+            space's. Nothing is smoothed then.
     Raises:
         VideoError: the frames can't be decoded again.
     """
@@ -167,13 +180,28 @@ def extract(path: Path, take: Take, speech: SpeechFile, origin: Origin, with_cro
         "boxes": mask_boxes(inside),
         "seen": take.seen[part],
     }
-    crops = []
-    if with_crops:
-        shrink = min(1.0, CROP / side)  # the decoder scales down, which is cheaper than doing it twice
+    crops: list[bytes] = []
+
+    def pictures() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Frames with a face and its landmarks in their pixels; crops are cut from all frames on the way."""
+        # the decoder scales down, which is cheaper than doing it later; the regressor looks twice as closely
+        shrink = min(1.0, (2 if bfm else 1) * CROP / side)
         size = (max(2, round(take.size[0] * shrink / 2) * 2), max(2, round(take.size[1] * shrink / 2) * 2))
         ratio = size[0] / float(take.size[0])
         box = (*(corner * ratio), *((corner + side) * ratio))
-        crops = [cut_crop(frame, box) for frame in stretch_frames(path, part.start, part.stop, size)]
+        for frame, points in zip(stretch_frames(path, part.start, part.stop, size), landmarks):
+            if with_crops:
+                crops.append(cut_crop(frame, box))
+            if np.isfinite(points[0, 0]):
+                yield frame, points * ratio
+
+    if bfm:
+        seen = arrays["seen"]
+        for name, found in zip(("expression", "pose"), bfm.read_frames(pictures())):
+            arrays[name] = np.full(arrays[name].shape, np.nan, np.float32)
+            arrays[name][seen] = found
+    elif with_crops:
+        deque(pictures(), maxlen=0)
     return Features(origin, arrays, crops)
 
 

@@ -14,7 +14,7 @@ from models import registry
 from models.controls import Controls
 from models.packs import DECLARATION, Declaration, Pack, PackError
 from pipeline import cache, storage
-from pipeline.config import RenderConfig, mixed_spaces
+from pipeline.config import CacheConfig, RenderConfig, mixed_spaces
 from pipeline.enhancer import find_enhancer
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.manifest import Clip
@@ -59,10 +59,13 @@ def open_pack(config: RenderConfig) -> Pack | None:
         PackError: no pack there, or not the one that was pinned.
         TransientError: a storage that doesn't answer.
     """
-    if config.pack == registry.OPEN:
-        return None
-    uri, pinned = _parts(config.pack)
-    return _opened(uri, pinned, str(config.cache.folder), config.cache.max_gb)
+    return None if config.pack == registry.OPEN else open_at(config.pack, config.cache)
+
+
+def open_at(setting: str, kept: CacheConfig) -> Pack:
+    """The pack at a folder or URI, pinned (`URI#sha256=HASH`) or not. Raises as `open_pack`."""
+    uri, pinned = _parts(setting)
+    return _opened(uri, pinned, str(kept.folder), kept.max_gb)
 
 
 def space_of(config: RenderConfig) -> str:

@@ -27,7 +27,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.interfaces import FPS
 from pipeline import features, speakers, storage, take
@@ -44,7 +44,7 @@ from pipeline.take import Take, TakeChecks
 ACCEPTED, REJECTED, FAILED, DUPLICATE = "accepted", "rejected", "failed", "duplicate"
 KEY_DIGITS = 24
 ID_DIGITS = 20  # of a video's hash in a row's id
-ALIKE = ("space", "crops", "checks", "face")  # settings that all rows of one folder share
+ALIKE = ("space", "pack", "crops", "checks", "face")  # settings that all rows of one folder share
 THREADS = 16  # that ask storage at the same time
 
 
@@ -68,7 +68,12 @@ class PrepareConfig(BaseModel):
         "relative paths are relative to its folder), or a folder of them, local or remote"
     )
     out: str = Field(default="features", description="output folder, local or remote; what is in it is kept")
-    space: Literal["open"] = Field(default="open", description="coefficient space of expression and pose")
+    space: Literal["open", "bfm"] = Field(
+        default="open", description="coefficient space of expression and pose; bfm: Deep3DFaceRecon's, with your files"
+    )
+    pack: str | None = Field(
+        default=None, description="folder or URI of a pack with the network 'recon', for space=bfm (docs/weights.md)"
+    )
     crops: bool = Field(default=True, description="keep face crops of 256 px, which networks that make pictures need")
     checks: TakeChecks = TakeChecks()
     splits: SplitShares = SplitShares()
@@ -76,6 +81,12 @@ class PrepareConfig(BaseModel):
     flow: PrepareFlow = PrepareFlow()
     cache: CacheConfig = CacheConfig()
     storage: StorageConfig = StorageConfig()
+
+    @model_validator(mode="after")
+    def _files_for_the_space(self) -> "PrepareConfig":
+        if (self.space == "bfm") != (self.pack is not None):
+            raise ValueError("space=bfm and pack=FOLDER belong together: the pack holds the network that reads faces")
+        return self
 
     def path(self, *names: str) -> str:
         """URI of something in the output folder."""
@@ -180,6 +191,25 @@ def read_videos(config: PrepareConfig) -> list[TalkingVideo]:
     if problems:
         raise SetupError(problems)
     return list(videos.values())
+
+
+def check_pack(config: PrepareConfig) -> None:
+    """Raise SetupError if faces of the space bfm are asked for and can't be read."""
+    if not config.pack:
+        return
+    from models import registry
+    from models.packs import PackError
+    from pipeline.packs import open_at
+
+    try:
+        pack = open_at(config.pack, config.cache)
+    except (PackError, TransientError) as error:
+        raise SetupError([f"pack: {error}"]) from error
+    lacking = [name for name in registry.BFM_NEEDS if name not in pack]
+    if pack.space != "bfm" or lacking:
+        raise SetupError(
+            [f"pack={config.pack} is of the space '{pack.space}' and lacks {', '.join(lacking) or 'nothing'}"]
+        )
 
 
 def check_folder(config: PrepareConfig) -> None:
@@ -293,7 +323,8 @@ def make_row(uri: str, origin: Origin, config: PrepareConfig) -> Features:
     """
     fetched = _fetch(uri, config)
     seen = _read_take(take_uri(origin.sha256, config))
-    return features.extract(fetched.path, seen, decoded(fetched, config), origin, config.crops)
+    bfm = _bfm(config.pack, config.cache.dir, config.cache.max_gb) if config.pack else None
+    return features.extract(fetched.path, seen, decoded(fetched, config), origin, config.crops, bfm)
 
 
 def take_uri(sha256: str, config: PrepareConfig) -> str:
@@ -306,6 +337,14 @@ def _finder(backend: str, weights: str | None, min_size_px: float) -> Any:
     from pipeline.face import FaceFinder
 
     return FaceFinder(backend, weights, min_size_px)
+
+
+@cache
+def _bfm(pack: str, folder: str, max_gb: float) -> Any:
+    from models import registry
+    from pipeline.packs import open_at
+
+    return registry.build_bfm(open_at(pack, CacheConfig(dir=folder, max_gb=max_gb)))
 
 
 @lru_cache(maxsize=2)  # the stretches of a video tend to come together

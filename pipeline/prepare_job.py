@@ -14,6 +14,7 @@ from pipeline.prepare import (
     DUPLICATE,
     PrepareConfig,
     check_folder,
+    check_pack,
     enrol_speakers,
     keys_of,
     plan_rows,
@@ -34,10 +35,9 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
         TalkfarmError: the folder can't be written.
     """
     storage.configure(config.storage.options, config.storage.retries)
-    path = storage.local_path(config.out)
-    if path:  # workers run in folders of their own
-        config = config.model_copy(update={"out": os.path.abspath(path)})  # noqa: PTH100 - links keep their names
+    config = config.model_copy(update={"out": _absolute(config.out), "pack": config.pack and _absolute(config.pack)})
     videos = read_videos(config)
+    check_pack(config)
     check_folder(config)
     keys = keys_of(videos)
     verdicts = read_verdicts(config, keys)
@@ -73,3 +73,9 @@ def all_usable(card: dict[str, Any]) -> bool:
     """Whether no video was left out for another reason than being listed twice."""
     counts = card["videos"]
     return counts["listed"] == counts.get(ACCEPTED, 0) + counts.get(DUPLICATE, 0)
+
+
+def _absolute(uri: str) -> str:
+    """Workers run in folders of their own."""
+    path = storage.local_path(uri)
+    return os.path.abspath(path) if path else uri  # noqa: PTH100 - links keep their names

@@ -6,8 +6,9 @@ out/
     tensorboard/                        curves and pictures
     previews/step-00001000.png          real frames above, made ones below
     progress.json                       how far it is
-    pack/<name>.safetensors             weights of the best checkpoint, as inference loads them
-    pack/model_card.json  .md           what they are and where they come from
+    pack/                               weights of the best checkpoint, as a pack (`models.packs`)
+        <network>.safetensors
+        <trainable>.card.json  .md      what they are and where they come from
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from models.packs import DECLARATION, LICENCE, Declaration, PackError, Provided
 from pipeline import storage
 from pipeline.config import CacheConfig, Section, StorageConfig, dump_config
 from pipeline.errors import InputError, SetupError, TransientError
@@ -64,6 +66,13 @@ class TrainConfig(BaseModel):
     )
     features: str = Field(description="output folder of jobs.prepare, local or remote")
     out: str = Field(default="training", description="output folder, local or remote; what is in it is gone on from")
+    pack: str | None = Field(
+        default=None,
+        description="pack that the weights are added to, beside those of other trainings; default: out/pack",
+    )
+    licence: str = Field(
+        default="own training: may be used as far as its recordings allow", description="of the weights, one line"
+    )
     steps: int = Field(default=20_000, ge=1, description="optimiser steps of the whole training")
     batch: int = Field(default=0, ge=0, description="samples per step, all workers together; 0: the trainable's own")
     learning_rate: float = Field(default=1.0, gt=0, description="factor on the trainable's own learning rates")
@@ -101,6 +110,15 @@ class TrainConfig(BaseModel):
     def path(self, *names: str) -> str:
         """URI of something in the output folder."""
         return storage.join(self.out, *names)
+
+    def pack_path(self, *names: str) -> str:
+        """URI of something in the pack."""
+        return storage.join(self.pack or self.path("pack"), *names)
+
+    @property
+    def name(self) -> str:
+        """Of what is trained, fit for a file."""
+        return self.trainable.rpartition(":")[2]
 
     def build(self, data: Data) -> Trainable:
         """The trainable. Raises SetupError for unknown options or unsuitable data."""
@@ -191,22 +209,33 @@ def absolute(uri: str) -> str:
 def write_pack(
     files: dict[str, dict[str, Any]], metrics: dict[str, float], step: int, seen: int, card: Card, config: TrainConfig
 ) -> dict[str, Any]:
-    """Write weights and model card, the card last; the card.
+    """Write weights, pack.json and model card, the card last; networks of other trainings stay in the pack. The card.
 
     Args:
-        files: tensors by name, by file name without extension.
+        files: tensors by name, by network.
         metrics: of the checkpoint that they are from.
         step, seen: steps and samples that it has had.
+    Raises:
+        SetupError: the pack holds something that this doesn't go with.
     """
     from safetensors.torch import save
 
-    weights = {}
+    others = other_networks(config, card)
+    weights, provided = {}, dict(others)
     for name, tensors in files.items():
+        file = f"{name}.safetensors"
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-        storage.write_atomic(config.path("pack", f"{name}.safetensors"), data)
-        parameters = sum(tensor.numel() for tensor in tensors.values())
+        storage.write_atomic(config.pack_path(file), data)
         digest = hashlib.sha256(data).hexdigest()
-        weights[f"{name}.safetensors"] = {"sha256": digest, "bytes": len(data), "numbers": parameters}
+        provided[name] = Provided(file, digest, source=f"jobs.train out={config.out}")
+        numbers = sum(tensor.numel() for tensor in tensors.values())
+        weights[file] = {"sha256": digest, "bytes": len(data), "numbers": numbers}
+    terms = f"{config.licence}\n\nWhat each network was trained on: *.card.md in this folder.\n".encode()
+    storage.write_atomic(config.pack_path(LICENCE), terms)
+    declaration = Declaration(
+        Path(config.pack_path()).name, card.data.space, config.licence, hashlib.sha256(terms).hexdigest(), provided
+    )
+    storage.write_atomic(config.pack_path(DECLARATION), declaration.dumps())
     model_card = {
         "trainable": config.trainable,
         "space": card.data.space,
@@ -215,24 +244,46 @@ def write_pack(
         "samples_seen": seen,
         "metrics": metrics,
         "weights": weights,
+        "licence": config.licence,
         "data": {"card": storage.join(config.features, "datacard.json"), "hash": card.hash, "minutes": card.minutes},
         "config": config.model_dump(mode="json", exclude={"storage": {"options"}}),
         "commit": commit(),
         "packages": {name: _version(name) for name in PACKAGES},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    storage.write_atomic(config.path("pack", "model_card.md"), to_markdown(model_card).encode())
-    storage.write_atomic(config.path("pack", "model_card.json"), json.dumps(model_card, indent=1).encode())
+    storage.write_atomic(config.pack_path(f"{config.name}.card.md"), to_markdown(model_card).encode())
+    storage.write_atomic(config.pack_path(f"{config.name}.card.json"), json.dumps(model_card, indent=1).encode())
     return model_card
+
+
+def other_networks(config: TrainConfig, card: Card) -> dict[str, Provided]:
+    """What the pack provides already. Raises SetupError if it is of another space, or of published weights."""
+    place = config.pack_path(DECLARATION)
+    if not storage.exists(place):
+        return {}
+    try:
+        there = Declaration.loads(storage.read_bytes(place), config.pack_path())
+    except PackError as error:
+        raise SetupError([f"pack: {error}"]) from error
+    if there.space != card.data.space or there.published:
+        kind = "published weights" if there.published else f"the space '{there.space}'"
+        raise SetupError([f"pack={config.pack_path()} is of {kind}: own weights go into a pack of their own"])
+    return dict(there.provides)
 
 
 def finished(config: TrainConfig, card: Card) -> dict[str, Any] | None:
     """The model card of this very training, if it has been done already."""
-    place = config.path("pack", "model_card.json")
+    place = config.pack_path(f"{config.name}.card.json")
     if not storage.exists(place):
         return None
     model_card = json.loads(storage.read_bytes(place))
-    same = model_card["steps_asked"] == config.steps and model_card["data"]["hash"] == card.hash
+    same = all(
+        (
+            model_card["steps_asked"] == config.steps,
+            model_card["data"]["hash"] == card.hash,
+            all(model_card["config"][key] == config.model_dump(mode="json")[key] for key in FIXED),
+        )
+    )
     return model_card if same else None
 
 
@@ -253,7 +304,7 @@ def to_markdown(model_card: dict[str, Any]) -> str:
         *(f"| {name} | {entry['numbers']} | `{entry['sha256']}` |" for name, entry in model_card["weights"].items()),
         "",
         f"Data: {model_card['data']['minutes']:.1f} minutes, content hash `{model_card['data']['hash']}` "
-        f"({model_card['data']['card']}). The weights may be used as far as the recordings allow.",
+        f"({model_card['data']['card']}). Licence: {model_card['licence']}.",
         "",
         f"Made {model_card['made']}, commit `{model_card['commit']}`, "
         + ", ".join(f"{name} {number}" for name, number in model_card["packages"].items())

@@ -32,7 +32,7 @@ from pipeline.features import META_COLUMNS, Features
 from pipeline.learner import Learner, world_size
 from pipeline.previews import draw
 from pipeline.speakers import TRAIN, VALIDATION
-from pipeline.train import Card, TrainConfig, absolute, check_folder, finished, read_card, write_pack
+from pipeline.train import Card, TrainConfig, absolute, check_folder, finished, other_networks, read_card, write_pack
 from pipeline.trainables import Batch, Trainable
 
 STATE = "state.pt"  # of a checkpoint
@@ -52,9 +52,11 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
         TalkfarmError: storage failed.
     """
     storage.configure(config.storage.options, config.storage.retries)
-    config = config.model_copy(update={"out": absolute(config.out), "features": absolute(config.features)})
+    places = {"out": config.out, "features": config.features, "pack": config.pack}
+    config = config.model_copy(update={name: place and absolute(place) for name, place in places.items()})
     card = read_card(config.features)
     trainable = config.build(card.data)
+    other_networks(config, card)  # a pack that can't be added to is told before the night
     check_folder(config)
     if done := finished(config, card):
         tell(f"{config.out}: done already")

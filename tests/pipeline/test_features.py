@@ -66,6 +66,23 @@ def test_without_crops_no_frame_is_decoded(clip: Path, speech: SpeechFile, monke
     assert not made.crops and made["landmarks"].shape == (50, 68, 2)
 
 
+def test_another_space_reads_the_pictures(clip: Path, speech: SpeechFile):
+    class Reader:
+        """Tells how many pictures it was shown, and where their noses are."""
+
+        def read_frames(self, frames):
+            shown = [(frame.shape, points[30]) for frame, points in frames]
+            noses = np.array([nose for _, nose in shown])
+            return np.tile(np.arange(64.0), (len(shown), 1)), np.tile(noses[:, :1], (1, 6))
+
+    take = make_take(200)
+    take.landmarks[20] = take.pose[20] = np.nan
+    made = extract(clip, take, speech, origin_of(0, 40), bfm=Reader())  # pyright: ignore[reportArgumentType]
+    assert len(made.crops) == 40 and not made["seen"][20]
+    assert np.isnan(made["expression"][20]).all() and made["expression"][21, 5] == 5
+    assert made["pose"][3, 0] == pytest.approx(take.landmarks[3, 30, 0] * 96 / 256, abs=0.5), "pixels of the picture"
+
+
 def test_crops_show_the_face_where_the_landmarks_say():
     landmarks = make_take(50).landmarks * 2  # of a face 160 px between the eyes
     landmarks[10:20] = np.nan

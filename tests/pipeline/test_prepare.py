@@ -10,7 +10,7 @@ from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.features import Features
-from pipeline.prepare import PrepareConfig, check_folder, read_videos
+from pipeline.prepare import PrepareConfig, check_folder, check_pack, read_videos
 from tests.fakes import notes
 from tests.pipeline.talking_takes import pretend_to_look, write_video
 
@@ -47,6 +47,13 @@ def test_a_folder_holds_features_of_one_kind(tmp_path: Path):
     check_folder(config_for(tmp_path, str(tmp_path / "out"), "flow.workers=3", "splits.validation=0.3"))
     with pytest.raises(SetupError, match="another setting of crops, checks"):
         check_folder(config_for(tmp_path, str(tmp_path / "out"), "crops=false", "checks.least_sync=0.3"))
+
+
+def test_the_basel_space_needs_a_pack(tmp_path: Path):
+    with pytest.raises(SetupError, match="belong together"):
+        config_for(tmp_path, str(tmp_path / "out"), "space=bfm")
+    with pytest.raises(SetupError, match="is no pack"):
+        check_pack(config_for(tmp_path, str(tmp_path / "out"), "space=bfm", f"pack={tmp_path}"))
 
 
 @pytest.mark.ray

@@ -16,11 +16,12 @@ import torch
 from benchmarks.processes import process_tree
 from jobs import prepare, train
 from jobs.command import UNUSABLE
+from models.packs import Pack
 from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.learner import Learner
-from pipeline.train import TrainConfig, check_folder, finished, read_card, write_pack
+from pipeline.train import TrainConfig, check_folder, finished, other_networks, read_card, write_pack
 from tests.conftest import ROOT
 from tests.pipeline.made_features import make_features, write_features
 
@@ -67,8 +68,23 @@ def test_the_pack_says_what_it_is(tmp_path: Path):
     assert finished(config, card) == json.loads(json.dumps(written))
     assert finished(config_for(config.features, config.out, "steps=91"), card) is None
     assert written["data"]["hash"] == card.hash and written["weights"]["expnet.safetensors"]["numbers"] == 6
-    text = (tmp_path / "out/pack/model_card.md").read_text()
+    text = (tmp_path / "out/pack/expnet.card.md").read_text()
     assert card.hash in text and "| lips | 1.5 |" in text and "trainable: expnet" in text
+
+
+def test_trainings_share_a_pack(tmp_path: Path):
+    write_features(str(tmp_path / "features"), rows=3)
+    config = config_for(str(tmp_path / "features"), str(tmp_path / "out"), f"pack={tmp_path}/pack")
+    card = read_card(config.features)
+    for name in ("expnet", "posevae"):
+        mine = config.model_copy(update={"trainable": name})
+        write_pack({name: {"w": torch.ones(2)}}, {}, 1, 1, card, mine)
+    pack = Pack.open(tmp_path / "pack")
+    assert pack.verify() == [] and set(pack.declaration.provides) == {"expnet", "posevae"}
+    assert pack.space == "open" and not pack.published
+    other = read_card(config.features).model_copy(update={"made_with": {"settings": {"space": "bfm"}}})
+    with pytest.raises(SetupError, match="a pack of their own"):
+        other_networks(config, other)
 
 
 def undisturbed() -> float:
@@ -130,7 +146,7 @@ def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path):
     assert last["metrics"]["step"] == STEPS
     assert last["metrics"]["seen"] == STEPS * BATCH, "every step is in the weights once"
     assert last["metrics"]["lips"] == pytest.approx(undisturbed(), rel=0.35)
-    card = json.loads(storage.read_bytes(f"{s3}/out/pack/model_card.json"))
+    card = json.loads(storage.read_bytes(f"{s3}/out/pack/SlowExpNet.card.json"))
     assert card["metrics"]["lips"] <= last["metrics"]["lips"]
     assert len(storage.list_names(f"{s3}/out/tensorboard")) >= 2, "one file per run"
     names = storage.list_names(f"{s3}/out/ray", recursive=True)
