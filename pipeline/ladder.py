@@ -52,7 +52,9 @@ def rungs(clip: Clip, config: RenderConfig) -> list[Rung]:
             pose = controls.pose.model_copy(update={"scale": controls.pose.scale * CALMER})
             controls = controls if controls.pose.still else controls.model_copy(update={"pose": pose})
         else:
-            system = other_system(config) or system
+            other = other_system(config)
+            if other and set(controls.special) <= set(registry.MOTION_SYSTEMS[other].understands):
+                system = other
         next_try = Rung(name, last.clip.model_copy(update={"controls": controls}), system)
         if (next_try.clip, system) != (last.clip, last.system):
             tries.append(next_try)
