@@ -13,7 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processes import cpu_seconds
 from models.interfaces import FPS
 from pipeline import cluster
 from pipeline.config import CacheConfig, load_settings
@@ -50,11 +49,11 @@ def measure(paths: list[Path], workers: int, folder: Path) -> dict[str, float]:
     words = [f"videos={table}", f"out={folder}/features", f"cache.dir={folder}/cache", f"flow.workers={workers}"]
     config = load_settings(PrepareConfig, words)
     set_worker_variables(config.cache.folder)
-    began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
+    began = time.perf_counter()
     with cluster.connected(CacheConfig(dir=str(folder / "cache"))):
         started = time.perf_counter()
         card = prepare(config, print)
-        running_s, cpu_s = time.perf_counter() - started, cpu_seconds(os.getpid()) - cpu
+        running_s = time.perf_counter() - started
     whole_s = time.perf_counter() - began
     again = time.perf_counter()
     prepare(config, print)
@@ -64,7 +63,6 @@ def measure(paths: list[Path], workers: int, folder: Path) -> dict[str, float]:
         "minutes": card["minutes"],
         "first_s": whole_s,
         "first_running_s": running_s,
-        "first_cpu_s": cpu_s,
         "second_s": time.perf_counter() - again,
         "megabytes": size / 1e6,
     }
@@ -72,10 +70,9 @@ def measure(paths: list[Path], workers: int, folder: Path) -> dict[str, float]:
 
 def show(result: dict[str, float]) -> None:
     """Print the table."""
-    video_s, running_s, cpu_s = result["minutes"] * 60, result["first_running_s"], result["first_cpu_s"]
+    video_s, running_s = result["minutes"] * 60, result["first_running_s"]
     print(f"\n{result['videos']} videos, {result['accepted']} accepted, {result['workers']} workers")
     print(f"  first run      {result['first_s']:8.1f} s   ({running_s:.1f} s without the cluster's start)")
-    print(f"  CPU time       {cpu_s:8.1f} s   {1e3 * cpu_s / (video_s * FPS):.1f} ms a frame")
     print(f"  throughput     {video_s / running_s:8.2f} x real time, {video_s * FPS / running_s:.0f} frames/s")
     print(f"  second run     {result['second_s']:8.1f} s   nothing left to do")
     print(f"  features       {result['megabytes']:8.1f} MB  {60 * result['megabytes'] / video_s:.0f} MB a minute")
