@@ -33,11 +33,12 @@ class FaceFit:
         origin_px + scale_px * (exp(-t_z) * (R @ X)[:2] + t[:2])
 
     so t is framing-independent, and t_z is the logarithm of a relative distance: 0.1 = 10 % further away.
+    The space "bfm" keeps the units of its model, about a decimetre, instead.
 
     Args:
         space: coefficient space, "open" or "bfm".
         landmarks: detected points in pixels of the picture, shape (L, 3); z in the same scale as x, negative
-            towards the viewer. L = 478 (468 mesh points, 10 iris points) in the open space.
+            towards the viewer. L = 478 (468 mesh points, 10 iris points) in the open space, 68 (iBUG) in "bfm".
         identity: shape (80,).
         expression: shape (64,).
         pose: pitch, yaw, roll in radians, then t_x, t_y, t_z; shape (6,).
@@ -45,7 +46,7 @@ class FaceFit:
             rotation; shape (2,).
         scale_px: pixels per model unit at t_z = 0.
         origin_px: pixel of the model's origin at t = 0, shape (2,).
-        residual: mean distance between fitted and detected points, in model units.
+        residual: mean distance between fitted and detected points, in model units; nan if the model's are unknown.
     """
 
     space: str
@@ -148,7 +149,11 @@ class MotionSystem(Protocol):
 
 
 class Renderer(Protocol):
-    """A portrait and coefficients in, frames out. Frame t depends on the portrait and motion[t] only."""
+    """A portrait and coefficients in, frames out.
+
+    Frame t depends on the portrait, motion[t] and at most a few frames on either side, whose number the registry knows
+    (`models.registry.Entry.context`): whoever cuts a motion into parts leaves each that many of its neighbours.
+    """
 
     space: str
 

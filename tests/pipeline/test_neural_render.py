@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from benchmarks.inputs import write_portrait, write_speech
 from models import registry
 from models.controls import Controls, FaceChoice
 from models.facespace.alignment5 import align
 from models.interfaces import Motion
-from pipeline import packs, prep, stages
+from pipeline import packs, prep, published, stages
 from pipeline.commit import Output
 from pipeline.config import RenderConfig, load_config
 from pipeline.errors import InputError, RenderError, SetupError
@@ -289,3 +291,24 @@ def test_an_enhancer_touches_frames_before_they_are_pasted_back(folder: Path, tm
     assert (bright - plain).mean() > 3
     with pytest.raises(RenderError, match="as many uint8 frames"):
         render_single(configured(folder, tmp_path / "none.mp4", f"{name}:shorten"), silent)
+
+
+@pytest.mark.slow
+def test_files_of_the_published_shapes_render(folder: Path, tmp_path: Path):
+    """Import and render at the published sizes, with random weights: some 10 s per frame on one core."""
+    files = tmp_path / "files"
+    files.mkdir()
+    flat = {
+        prefix + key: value.clone()
+        for prefix, name in published.FLAT_PREFIXES.items()
+        for key, value in published.NETWORKS[name.format(side=256)].build().state_dict().items()
+    }
+    save_file(flat, files / published.FLAT)
+    torch.save(
+        {"mapping": published.NETWORKS["mapping_full"].build().state_dict()}, files / "mapping_00109-model.pth.tar"
+    )
+    published.import_sadtalker([files], tmp_path / "pack", silent)
+    write_speech(tmp_path / "short.wav", 0.08)
+    words = (f"pack={tmp_path}/pack", f"audio={tmp_path}/short.wav", "controls.framing=full")
+    record = render_single(configured(folder, tmp_path / "clip.mp4", *words), silent)
+    assert (record.frames, record.width, record.height) == (2, 256, 256)
