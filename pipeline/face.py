@@ -4,7 +4,7 @@ Backends: `mediapipe` (its networks come with it) and `face_alignment` (68 landm
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +36,7 @@ class Face:
         doubt: of the face being a human one, seen well: about 1 is usual, from 2 on something is odd.
         picture_px: width and height of the picture.
         turns: quarter turns counter-clockwise that bring the head upright.
+        detected68: iBUG landmarks, pixels, shape (68, 2), of a backend that detects these; else None.
     """
 
     fit: FaceFit
@@ -43,11 +44,17 @@ class Face:
     doubt: float
     picture_px: tuple[int, int]
     turns: int = 0
+    detected68: np.ndarray | None = None
 
     @property
     def landmarks(self) -> np.ndarray:
         """Points in pixels, shape (478, 3); depth in the same scale, negative towards the viewer."""
         return self.fit.landmarks
+
+    @property
+    def landmarks68(self) -> np.ndarray:
+        """iBUG landmarks in pixels, shape (68, 2) as detected, or (68, 3) out of `landmarks`."""
+        return OpenSpace.load().ibug(self.landmarks) if self.detected68 is None else self.detected68
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -159,7 +166,7 @@ class FaceFinder:
         near = [f for f in again if np.linalg.norm((f.landmarks - here.landmarks).mean(0)[:2]) < here.size_px]
         best = max(near, key=lambda f: f.score, default=here)
         back = turned(best, -turns)
-        return Face(back.fit, best.score, best.doubt, back.picture_px, turns)
+        return replace(back, turns=turns)
 
     def _check_size(self, face: Face) -> None:
         if face.size_px < self.min_size_px:
@@ -197,12 +204,14 @@ def turned(face: Face, turns: int) -> Face:
     """A face after quarter turns of its picture counter-clockwise; `turns` keeps what the picture got."""
     if turns % 4 == 0:
         return face
-    points, (width, height) = face.landmarks, face.picture_px
+    points, sparse, (width, height) = face.landmarks, face.detected68, face.picture_px
     for _ in range(turns % 4):
         x, y, z = points.T
         points = np.stack([y, width - x, z], 1)
+        if sparse is not None:
+            sparse = np.stack([sparse[:, 1], width - sparse[:, 0]], 1)
         width, height = height, width
-    return Face(OpenSpace.load().fit(points), face.score, face.doubt, (width, height), face.turns)
+    return replace(face, fit=OpenSpace.load().fit(points), picture_px=(width, height), detected68=sparse)
 
 
 def least_doubt(faces: list[Face]) -> float:

@@ -49,11 +49,12 @@ class FanFaces:
         faces = []
         for box in boxes:
             points = np.asarray(self._network.get_landmarks_from_image(image, detected_faces=[box]))[0]
-            fit = self._space.fit((points[:, :2].astype(np.float64) + 0.5) / scale)
+            points = (points[:, :2].astype(np.float64) + 0.5) / scale
+            fit = self._space.fit(points)
             score = float(box[4])
             doubt = (fit.residual / USUAL_RESIDUAL) ** 2 + max(0.0, 0.9 - score) / 0.3
             if doubt < MOST_DOUBT:
-                faces.append(Face(fit, score, doubt, (width, height)))
+                faces.append(Face(fit, score, doubt, (width, height), detected68=points.astype(np.float32)))
         return faces
 
     def track(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:

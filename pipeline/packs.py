@@ -7,8 +7,9 @@ which holds the hashes of all other files, so that workers and reruns see the ve
 import functools
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from models import registry
 from models.controls import Controls
@@ -16,11 +17,12 @@ from models.packs import DECLARATION, Declaration, Pack, PackError
 from pipeline import cache, storage
 from pipeline.config import CacheConfig, RenderConfig, mixed_spaces
 from pipeline.enhancer import find_enhancer
-from pipeline.errors import InputError, SetupError, TransientError
+from pipeline.errors import InputError, RenderError, SetupError, TransientError
 from pipeline.manifest import Clip
 from pipeline.weights import WITH_HASH
 
 DETECTORS = {"s3fd": "s3fd-619a316812.pth", "fan": "2DFAN4-11f355bf06.pth.tar"}  # as face_alignment wants them named
+T = TypeVar("T")
 HOW_TO_ADD = "add its file by python -m jobs.weights import; docs/weights.md says which"
 
 
@@ -74,6 +76,21 @@ def space_of(config: RenderConfig) -> str:
     space = entry.space or entry.space_in(open_pack(config))
     assert space is not None, "the settings ask for a pack where one is needed"
     return space
+
+
+def build(builder: Callable[..., T], pack: Pack, **given: Any) -> T:
+    """What a builder makes of a pack.
+
+    Raises:
+        RenderError: the pack's files are damaged or don't fit the network, or can't be fetched.
+    """
+    from models.checkpoint import WeightsError
+
+    try:
+        return builder(pack=pack, **given)
+    except (PackError, WeightsError) as error:
+        hint = f"look into the pack by python -m jobs.weights verify {pack.where}, or import the weights again"
+        raise RenderError(f"the pack {pack.name} can't be used: {error}", hint) from error
 
 
 def detector_folder(config: RenderConfig) -> str | None:

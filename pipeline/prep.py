@@ -236,11 +236,10 @@ def _bfm(config: RenderConfig) -> "BfmSpace | None":
 
 @functools.lru_cache(maxsize=1)
 def _bfm_of(pack: "Pack") -> "BfmSpace":
-    return registry.build_bfm(pack)
+    return packs.build(registry.build_bfm, pack)
 
 
 def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: RenderConfig) -> PreppedPortrait:
-    from models.facespace.open import OpenSpace
     from pipeline.face import upright
     from pipeline.person import segment_person
     from pipeline.pictures import picture_warnings
@@ -249,7 +248,7 @@ def _find_face(fetched: cache.Fetched, uri: str, choice: FaceChoice, config: Ren
     candidate, picture, faces = _first_with_face(fetched.path, finder, config.limits.max_pixels)
     image, chosen = upright(picture.image, finder.choose(faces, choice))
     bfm = _bfm(config)
-    fit = bfm.fit(OpenSpace.load().ibug(chosen.landmarks), image, chosen.fit.gaze) if bfm else chosen.fit
+    fit = bfm.fit(chosen.landmarks68, image, chosen.fit.gaze) if bfm else chosen.fit
     found = [*picture.warnings, *picture_warnings(image, chosen.box), *chosen.warnings]
     if len(faces) > 1:
         found.append("several faces")

@@ -64,8 +64,8 @@ class MotionStage:
     def __init__(self, config: RenderConfig):
         self._config = config
         self._entry = registry.MOTION_SYSTEMS[config.motion.system]
-        pack = packs.open_pack(config)
-        self._system = self._entry.build(**({} if self._entry.space else {"pack": pack}))
+        pack = None if self._entry.space else packs.open_pack(config)
+        self._system = packs.build(self._entry.build, pack) if pack else self._entry.build()
 
     def generate(self, prepped: Prepped) -> Motion:
         """The whole clip's coefficients, from one seed. Raises as `prep` if inputs have to be fetched again."""
@@ -164,14 +164,14 @@ class RenderStage:
     def _renderer_for(self, controls: Controls) -> Any:
         """The renderer; of a pack, one for each set of networks that clips ask for."""
         device = "cuda" if self._config.flow.gpus_per_render_actor else "cpu"
-        if self._entry.space:
-            key, given = (), {}
-        else:
-            pack = packs.open_pack(self._config)
-            assert pack is not None, "the settings ask for a pack where one is needed"
-            key, given = self._entry.needs(pack, controls), {"pack": pack, "controls": controls}
+        pack = None if self._entry.space else packs.open_pack(self._config)
+        key = self._entry.needs(pack, controls) if pack else ()
         if key not in self._renderers:
-            self._renderers[key] = self._entry.build(device=device, **given)
+            self._renderers[key] = (
+                packs.build(self._entry.build, pack, device=device, controls=controls)
+                if pack
+                else self._entry.build(device=device)
+            )
         return self._renderers[key]
 
     def _build_gate(self) -> "Gate":

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from models.controls import FaceChoice
 from models.facespace.open import OpenSpace
 from pipeline.errors import FaceError, SetupError
-from pipeline.face import Face, FaceFinder, segment_person, upright
+from pipeline.face import Face, FaceFinder, segment_person, turned, upright
 
 ASTRONAUT = skimage.data.astronaut()
 EYES = np.array([[195.4, 100.8], [255.7, 104.0]])  # outer corners in that picture, right eye first
@@ -171,6 +171,9 @@ def test_68_landmarks_give_a_whole_face(tmp_path, monkeypatch):
     image = np.zeros((400, 400, 3), np.uint8)
     face = finder.choose(finder.find(image), FaceChoice())
     assert np.abs((face.landmarks - points)[:468, :2]).mean() < 2
+    assert np.allclose(face.landmarks68, space.ibug(points)[:, :2]), "these are kept as they were detected"
+    aside = turned(face, 1)
+    assert np.abs(aside.landmarks68 - space.ibug(aside.landmarks)[:, :2]).mean() < 2
     assert next(finder.track([image])) is not None
 
 

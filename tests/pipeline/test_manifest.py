@@ -164,7 +164,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path):
         "m.jsonl line 9 (id 'g'): unknown key 'image'",
         "m.jsonl line 10: key 'audio' appears twice",
         "m.jsonl line 11: 'controls.pose' is 3, but must be a group of settings (scale, still, yaw, pitch, "
-            "roll, style, reference)",
+        "roll, style, reference)",
         "m.jsonl line 11: 'controls.gaze.mode' is 'left', but must be 'source' or 'fixed'",
         "m.jsonl line 1, line 5, line 6: the same id 'a'; ids must be unique, they name videos",
     ]
@@ -250,3 +250,17 @@ def test_a_single_clip_is_named_after_its_files(tmp_path: Path, monkeypatch: pyt
         "s3://speech/hello.wav",
     )
     assert len(single_clip("é" * 120 + ".jpg", "a.wav", Controls()).id) == 16
+
+
+def test_reference_videos_are_named_relative_to_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    rows = [
+        {"id": "own", "portrait": "p.png", "audio": "a.wav", "controls": {"pose": {"reference": "nod.mp4"}}},
+        {"id": "remote", "portrait": "p.png", "audio": "a.wav", "controls": {"blink": {"reference": "s3://b/x.mp4"}}},
+    ]
+    defaults = Controls.model_validate({"pose": {"reference": "job.mp4"}})
+    own, remote = read_manifest(write_jsonl(tmp_path / "set" / "m.jsonl", rows), defaults)
+    assert own.controls.references == (f"{tmp_path}/set/nod.mp4",)
+    assert remote.controls.references == (f"{tmp_path}/job.mp4", "s3://b/x.mp4")
+    assert remote.controls.special == ("pose.reference", "blink.reference")

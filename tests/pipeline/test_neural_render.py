@@ -22,13 +22,15 @@ from pipeline.commit import Output
 from pipeline.config import RenderConfig, load_config
 from pipeline.errors import InputError, RenderError, SetupError
 from pipeline.framing import EXTENSION, plan
+from pipeline.inspection import inspect
 from pipeline.job import run_job
 from pipeline.ladder import rungs
-from pipeline.manifest import single_clip
+from pipeline.manifest import clips_of, single_clip
 from pipeline.media import probe, read_portrait, video_frames
 from pipeline.reference import bridged
 from pipeline.single import render_single
 from tests.models.tiny_pack import write_pack
+from tests.pipeline.talking_takes import write_video
 
 FRAMES = 10
 NEURAL = ("motion.system=sadtalker", "renderer=facevid2vid")
@@ -151,6 +153,14 @@ def encoded(stage: Any, monkeypatch: pytest.MonkeyPatch, prepped: Any, motion: M
     return np.concatenate(frames)
 
 
+def test_weights_that_go_bad_fail_the_clip_with_a_hint(folder: Path, tmp_path: Path):
+    write_pack(tmp_path / "pack")
+    config = packs.settle(configured(folder, tmp_path, f"pack={tmp_path}/pack"), [])
+    (tmp_path / "pack" / "expnet.safetensors").write_bytes(b"")
+    with pytest.raises(RenderError, match=r"the pack tiny can't be used: .*expnet\.safetensors has the SHA-256"):
+        stages.MotionStage(config)
+
+
 # ---- faces
 
 
@@ -214,10 +224,14 @@ def test_a_reference_lends_its_head_motion_and_its_blinks(
 
 
 def test_a_reference_without_a_face_rejects_the_clip(folder: Path, tmp_path: Path):
-    from tests.pipeline.talking_takes import write_video
-
     video = write_video(tmp_path / "test.mp4", 1.0)
     config = configured(folder, tmp_path / "clip.mp4", f"controls.pose.reference={video}")
+    findings = inspect(clips_of(config), packs.settle(config, []), lambda done, total: None)
+    assert [(each.source.kind, bool(each.error)) for each in findings] == [
+        ("portrait", False),
+        ("audio", False),
+        ("reference", True),
+    ]
     with pytest.raises(InputError, match=r"test\.mp4: no face in the first 25 frames"):
         render_single(config, silent)
     with pytest.raises(InputError, match=r"speech\.wav has no video"):
