@@ -14,7 +14,7 @@ from models.packs import Pack
 if TYPE_CHECKING:
     from models.facespace.bfm import BfmSpace
 
-REVISION = 1  # raise it when a change in models/ changes frames: finished clips of older revisions are made again
+REVISION = 2  # raise it when a change in models/ changes frames: finished clips of older revisions are made again
 OPEN = "open"  # the pack that ships
 
 
@@ -52,6 +52,12 @@ def _envelope() -> MotionSystem:
     from models.envelope import EnvelopeMotion
 
     return EnvelopeMotion()
+
+
+def _articulator() -> MotionSystem:
+    from models.articulator.motion import ArticulatorMotion
+
+    return ArticulatorMotion.load()
 
 
 def _mesh(device: str) -> Renderer:
@@ -114,6 +120,7 @@ def build_bfm(pack: Pack) -> "BfmSpace":
 
 BFM_NEEDS = ("recon",)
 MOTION_SYSTEMS: dict[str, Entry] = {
+    "articulator": Entry("open", _articulator),
     "envelope": Entry("open", _envelope),
     "sadtalker": Entry(
         None, _sadtalker, _sadtalker_needs, understands=("pose.style", "pose.reference", "blink.reference")

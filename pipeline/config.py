@@ -31,7 +31,7 @@ class Section(BaseModel):
 class MotionConfig(Section):
     """Speech to coefficients."""
 
-    system: str = Field(default="envelope", description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
+    system: str = Field(default="articulator", description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
 
     @field_validator("system")
     @classmethod

@@ -18,6 +18,7 @@ from models.sadtalker.expnet import ExpNet
 from models.sadtalker.landmarks import FrontalLandmarks
 from models.sadtalker.losses import critic_loss, expnet_losses, eye_ratio, posevae_losses, ratio_when_closed
 from models.sadtalker.posevae import PoseDiscriminator, PoseVAE
+from models.teachers.visemes import LABELLED
 from pipeline.config import Section
 from pipeline.features import Features
 from pipeline.take import runs_of
@@ -165,6 +166,8 @@ class PoseVAETrainable:
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """A reference frame and the chunk after it; speakers of other splits borrow a style."""
+        if features.origin.speaker.startswith(LABELLED):
+            return  # its head doesn't move
         style = features.origin.style if features.origin.style >= 0 else features.origin.identity % self._styles
         for start in _starts(features["seen"], 1 + posevae.CHUNK, self._options.stride):
             part = slice(start + 1, start + 1 + posevae.CHUNK)

@@ -118,6 +118,7 @@ class Trainable(Protocol):
 
 
 TRAINABLES = {
+    "articulator": "pipeline.articulator_training:ArticulatorTrainable",
     "expnet": "pipeline.sadtalker_training:ExpNetTrainable",
     "posevae": "pipeline.sadtalker_training:PoseVAETrainable",
 }

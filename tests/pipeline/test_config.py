@@ -103,7 +103,7 @@ def test_bad_config_files_are_named(tmp_path: Path):
 def test_motion_and_renderer_must_share_a_coefficient_space(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(registry.RENDERERS, "warped", registry.Entry("bfm", object))
     (problem,) = problems_of("manifest=m", "renderer=warped")
-    assert "'envelope' speaks the coefficient space 'open'" in problem
+    assert "'articulator' speaks the coefficient space 'open'" in problem
     assert "'warped' understands 'bfm'" in problem
     assert "renderers of 'open': mesh" in problem
 

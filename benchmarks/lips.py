@@ -1,0 +1,226 @@
+"""What motion systems know of lips: against real faces of speakers they have not seen, and against labelled speech.
+
+    python -m benchmarks.lips --features features --videos videos.csv [--labelled labelled] [--split validation]
+                              [--systems envelope articulator] [--json FILE]
+
+`--features` is what `python -m jobs.prepare videos=videos.csv out=features` wrote, `--labelled` the output folder of
+`python -m scripts.make_labelled_speech`. Every system hears the sound track of a video, brought into step, and moves
+the face that the video shows; what its lips do is compared with what the real ones did:
+
+    opening, width   correlation with the real opening and width of the mouth
+    distance         mean distance of lips and chin from the real ones, both about their means, in percent of the
+                     distance of the outer eye corners (MLD about the mean; "mean face" is what a still mouth scores)
+    spread           standard deviation of opening and of width, over the real one's
+    late             frames by which the lips are late; mean over the videos, and its size
+    silence          opening 0.2 s and more into a silence, over the median opening while speaking
+    sealed           share of /p b m/ of labelled speech at which the lips meet (chance in brackets)
+
+Videos under 90 frames are left out. Intervals are 95 % bootstrap intervals of the mean over videos.
+"""
+
+import argparse
+import csv
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy.io import wavfile
+
+from models import registry
+from models.articulator.lips import opening_direction, width_direction
+from models.articulator.network import LipBasis
+from models.controls import Controls
+from models.facespace import camera
+from models.facespace.open import OpenSpace
+from models.interfaces import SAMPLES_PER_FRAME, FaceFit, Motion
+from pipeline.audio import SpeechFile
+from pipeline.features import META_COLUMNS, Features
+from pipeline.metrics.sync import bilabial_closure, closure_by_chance, find_silence, voice_level
+from pipeline.speech import decode_speech
+
+LEAST_FRAMES = 90
+LAGS = 6
+SETTLED_FRAMES = 5  # into a silence
+ROUNDS = 2000
+SIDE_PX, MIDDLE_PX = 200.0, 128.0  # of the faces that systems are given
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A talking video: its sound, in step, and what the face really did."""
+
+    name: str
+    speech: SpeechFile
+    expression: np.ndarray
+    level: np.ndarray
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--labelled", type=Path)
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--systems", nargs="+", default=list(registry.MOTION_SYSTEMS))
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="talkfarm-benchmark-") as name:
+        shots = read_shots(asked.features, asked.videos, asked.split, Path(name))
+        print(f"{len(shots)} videos, {sum(map(len, (s.expression for s in shots))) / 1500:.1f} minutes")
+        print(f"{'':14}{'opening':>16}{'width':>16}{'distance %':>19}{'spread':>12}{'late':>12}{'silence':>9}  sealed")
+        results["mean face"] = _compare(None, shots)
+        _print("mean face", results["mean face"])
+        for system in asked.systems:
+            built = registry.MOTION_SYSTEMS[system].build()
+            results[system] = _compare(built, shots)
+            if asked.labelled:
+                results[system] |= _sealed(built, asked.labelled)
+            _print(system, results[system])
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=2))
+
+
+def read_shots(features: Path, videos: Path, split: str, work: Path) -> list[Shot]:
+    """The videos of a split of prepared features, whole, with their sound."""
+    with videos.open(newline="") as file:
+        paths = {row["id"]: videos.parent / row["video"] for row in csv.DictReader(file)}
+    rows: dict[str, list[Features]] = {}
+    for file in sorted((features / "features").glob("*.parquet")):
+        for row in pq.read_table(file, columns=[*META_COLUMNS, "expression", "seen"]).to_pylist():
+            if row["split"] == split and row["video_id"] in paths:
+                rows.setdefault(row["video_id"], []).append(Features.from_row(row))
+    shots = []
+    for name, parts in sorted(rows.items()):
+        parts.sort(key=lambda part: part.origin.start)
+        expression = _filled(*(np.concatenate([part[key] for part in parts]) for key in ("expression", "seen")))
+        if len(expression) < LEAST_FRAMES:
+            continue
+        decode_speech(paths[name], work / "heard.pcm")
+        samples = np.fromfile(work / "heard.pcm", "<i2")
+        first = (parts[0].origin.start + parts[0].origin.lag) * SAMPLES_PER_FRAME
+        wanted = len(expression) * SAMPLES_PER_FRAME
+        inside = samples[max(0, first) : max(0, first + wanted)]
+        before = max(0, -first)
+        padded = np.pad(inside, (before, wanted - before - len(inside)))
+        padded.tofile(work / f"{name}.pcm")
+        shots.append(Shot(name, SpeechFile(work / f"{name}.pcm"), expression, voice_level(padded / 32768)))
+    return shots
+
+
+def _compare(system, shots: list[Shot]) -> dict[str, list[float]]:
+    """Per score, one value per shot."""
+    scores: dict[str, list[float]] = {}
+    for shot in shots:
+        made, real = _lips_of(system, shot.speech, shot.expression[0]), shot.expression
+        openings, widths = ([e @ d for e in (made, real)] for d in (opening_direction(), width_direction()))
+        lips = [LipBasis.load().coordinates(e - e.mean(0)) for e in (made, real)]
+        late = _lag(openings) if system else np.nan
+        silent = _settled(find_silence(shot.level))
+        speech = np.median((openings[0] - openings[0].min())[~silent]) if system else np.nan
+        closed = np.nanmean((openings[0] - openings[0].min())[silent]) / speech if silent.any() else np.nan
+        values = {
+            "opening": _correlation(*openings),
+            "width": _correlation(*widths),
+            "distance": 100 * np.linalg.norm(lips[0] - lips[1], axis=1).mean(),
+            "opening_spread": openings[0].std() / openings[1].std(),
+            "width_spread": widths[0].std() / widths[1].std(),
+            "late": late,
+            "silence": closed,
+        }
+        for key, value in values.items():
+            scores.setdefault(key, []).append(float(value))
+    return scores
+
+
+def _sealed(system, labelled: Path) -> dict[str, list[float]]:
+    """Closures of labelled speech of voices that are not in the training split."""
+    scores: dict[str, list[float]] = {"sealed": [], "sealed_by_chance": []}
+    rng = np.random.default_rng(0)
+    for line in (labelled / "phones.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["split"] == "train":
+            continue
+        _, samples = wavfile.read(labelled / "speech" / f"{row['row_id']}.wav")
+        with tempfile.TemporaryDirectory(prefix="talkfarm-benchmark-") as folder:
+            path = Path(folder) / "speech.pcm"
+            samples.astype("<i2").tofile(path)
+            made = _lips_of(system, SpeechFile(path), np.zeros(64, np.float32))
+        phones = [(phone["start"], phone["end"], phone["ipa"]) for phone in row["phones"]]
+        opening = made @ opening_direction()
+        scores["sealed"].append(bilabial_closure(opening - opening.min(), phones))
+        scores["sealed_by_chance"].append(closure_by_chance(opening - opening.min(), phones, rng))
+    return scores
+
+
+def _lips_of(system, speech: SpeechFile, first: np.ndarray) -> np.ndarray:
+    """Expression over time of a face of mean shape that begins as the real one, shape (T, 64)."""
+    if system is None:
+        return np.tile(first, (speech.frames, 1))
+    space, middle = OpenSpace.load(), np.array([MIDDLE_PX, MIDDLE_PX], np.float32)
+    nobody, straight = np.zeros(80, np.float32), np.zeros(6, np.float32)
+    points = np.concatenate([space.vertices(nobody, first), space.mean[468:]])
+    landmarks = camera.project(points, straight, SIDE_PX, middle).astype(np.float32)
+    ahead = np.zeros(2, np.float32)
+    source = FaceFit("open", landmarks, nobody, first, straight, ahead, SIDE_PX, middle, 0.0)
+    motion: Motion = system.generate(speech, source, Controls(), seed=1)
+    return motion.expression
+
+
+def _filled(expression: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Frames without a face filled in between their neighbours."""
+    times = np.arange(len(seen))
+    return np.stack([np.interp(times, times[seen], column[seen]) for column in expression.T], axis=1)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a, b)[0, 1]) if min(a.std(), b.std()) > 1e-6 else 0.0
+
+
+def _lag(openings: list[np.ndarray]) -> int:
+    """Frames by which the first is late against the second."""
+    made, real = openings
+    pairs = {
+        lag: (made[max(0, lag) : len(made) + min(0, lag)], real[max(0, -lag) : len(real) - max(0, lag)])
+        for lag in range(-LAGS, LAGS + 1)
+    }
+    return max(pairs, key=lambda lag: _correlation(*pairs[lag]))
+
+
+def _settled(silent: np.ndarray) -> np.ndarray:
+    """Frames that are at least 0.2 s into a silence."""
+    return np.array(
+        [silent[max(0, t - SETTLED_FRAMES) : t + 1].all() and t >= SETTLED_FRAMES for t in range(len(silent))]
+    )
+
+
+def _interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % bootstrap interval."""
+    known = np.array(values)[np.isfinite(values)]
+    if not len(known):
+        return np.nan, np.nan, np.nan
+    drawn = np.random.default_rng(0).choice(known, (ROUNDS, len(known))).mean(1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(known.mean()), float(low), float(high)
+
+
+def _print(name: str, scores: dict[str, list[float]]) -> None:
+    cells = [f"{name:14}"]
+    for key, digits in (("opening", 2), ("width", 2), ("distance", 2)):
+        mean, low, high = _interval(scores[key])
+        cells.append(f"{mean:8.{digits}f} {low:.{digits}f}..{high:.{digits}f}")
+    late = np.array(scores["late"])
+    cells.append(f"{np.mean(scores['opening_spread']):7.2f} {np.mean(scores['width_spread']):.2f}")
+    cells.append(f"{np.mean(late):+7.2f} {np.mean(np.abs(late)):.2f}")
+    cells.append(f"{np.nanmean(scores['silence']) if np.isfinite(scores['silence']).any() else np.nan:8.2f}")
+    if "sealed" in scores:
+        cells.append(f"  {np.nanmean(scores['sealed']):.2f} ({np.nanmean(scores['sealed_by_chance']):.2f})")
+    print(" ".join(cells))
+
+
+if __name__ == "__main__":
+    main()
