@@ -49,7 +49,7 @@ def test_stills_repeat_the_first_frame_for_as_long_as_it_sounds(videos, tmp_path
 
 def test_columns_of_the_table():
     assert run_names(BaselineConfig(videos="v")) == ["real", "still", "envelope"]
-    with pytest.raises(ValueError, match="must be 'envelope'"):
+    with pytest.raises(ValueError, match="must be 'articulator'"):
         BaselineConfig(videos="v", system="sadtalkr")
 
 

@@ -108,7 +108,7 @@ def test_a_pack_that_nothing_uses_is_refused():
 @pytest.mark.parametrize(
     ("word", "spoken", "advice"),
     [
-        ("renderer=facevid2vid", "'envelope' speaks the coefficient space 'open'", "systems of 'bfm': sadtalker"),
+        ("renderer=facevid2vid", "'articulator' speaks the coefficient space 'open'", "systems of 'bfm': sadtalker"),
         (
             "motion.system=sadtalker",
             "'sadtalker' speaks the coefficient space 'bfm'",
@@ -155,7 +155,7 @@ def test_controls_that_a_motion_system_doesn_t_know(folder: Path):
         "controls.pose.reference",
         "controls.blink.reference",
     ]
-    assert all("'envelope' doesn't know it; systems that do: sadtalker" in problem for problem in problems)
+    assert all("'articulator' doesn't know it; systems that do: sadtalker" in problem for problem in problems)
     packs.settle(config(folder), asked)
 
 
