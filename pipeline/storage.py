@@ -231,13 +231,13 @@ def arrow_place(uri: str) -> tuple[Any, str]:
 
     Remote ones go through fsspec, so that options and retries are those of every other call.
     """
-    import pyarrow.fs as arrow
+    from pipeline.arrow_files import LocalFileSystem, wrapped  # imports pyarrow
 
     path = local_path(uri)
     if path:
-        return arrow.LocalFileSystem(), os.path.abspath(path)  # noqa: PTH100 - links keep their names
+        return LocalFileSystem(), os.path.abspath(path)  # noqa: PTH100 - links keep their names
     fs, key = _remote(uri)
-    return arrow.PyFileSystem(arrow.FSSpecHandler(fs)), key
+    return wrapped(fs), key
 
 
 def _remote(uri: str) -> tuple[Any, str]:

@@ -39,9 +39,8 @@ STATE = "state.pt"  # of a checkpoint
 SCORE = "score"  # by which the best checkpoint is chosen, the lower the better
 RUN = "ray"  # folder of checkpoints in the output folder
 WORKER_SHARE = 0.6  # of all CPUs, when training runs on them; the rest reads
-READER_CPUS = (
-    0.25  # of a task that reads rows or makes samples: so few that they fit beside trainers, and run few at once
-)
+# Of a task that reads rows or makes samples: they must fit beside trainers, and each is a process that starts slowly.
+READER_CPUS = 0.25
 PREVIEW_ROWS = 8  # of the validation split, among which one is found that suits
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from pipeline.train import TrainConfig, check_folder, finished, other_networks, 
 from tests.conftest import ROOT
 from tests.pipeline.made_features import make_features, write_features
 
-STEPS, BATCH = 90, 8
+STEPS, BATCH = 60, 8
 
 
 def config_for(features: str, out: str, *words: str) -> TrainConfig:
@@ -64,9 +64,9 @@ def test_the_pack_says_what_it_is(tmp_path: Path):
     config = config_for(str(tmp_path / "features"), str(tmp_path / "out"))
     card = read_card(config.features)
     assert finished(config, card) is None
-    written = write_pack({"expnet": {"w": torch.ones(2, 3)}}, {"lips": 1.5}, 90, 720, card, config)
+    written = write_pack({"expnet": {"w": torch.ones(2, 3)}}, {"lips": 1.5}, STEPS, STEPS * BATCH, card, config)
     assert finished(config, card) == json.loads(json.dumps(written))
-    assert finished(config_for(config.features, config.out, "steps=91"), card) is None
+    assert finished(config_for(config.features, config.out, "steps=61"), card) is None
     assert written["data"]["hash"] == card.hash and written["weights"]["expnet.safetensors"]["numbers"] == 6
     text = (tmp_path / "out/pack/expnet.card.md").read_text()
     assert card.hash in text and "| lips | 1.5 |" in text and "trainable: expnet" in text
@@ -112,23 +112,35 @@ def read_data():
     return Data("open", 2)
 
 
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen]]:
+    """Processes that a test starts; those that are left over are killed."""
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path):
+def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path, started: list[subprocess.Popen]):
     """Two gloo workers on S3; one is killed, then everything; afterwards it is as if nothing had happened."""
     write_features(f"{s3}/data")
     words = ["trainable=expnet", f"features={s3}/data", f"out={s3}/out", f"steps={STEPS}", f"batch={BATCH}"]
-    words += ["options.learning_rate=1e-3", "checkpoint_every=15", "preview_every=0", "log_every=5"]
+    words += ["options.learning_rate=1e-3", "checkpoint_every=10", "preview_every=0", "log_every=5"]
     words += ["workers.min=2", "workers.max=2", f"cache.dir={tmp_path}/cache", "progress_every_s=1"]
 
     def start() -> subprocess.Popen:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         environment.pop("RAY_ADDRESS", None)
         command = [sys.executable, "-m", "tests.slow_training", *words]
-        return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True))
+        return started[-1]
 
     first = start()
-    wait_until(lambda: saved_step(s3) >= 15, first)
+    wait_until(lambda: saved_step(s3) >= 10, first)
     before = workers_of(first.pid)
     assert len(before) == 2
     os.kill(before[1], signal.SIGKILL)
@@ -141,11 +153,11 @@ def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path):
     wait_until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and alive(pid) for pid in family))
 
     second = start()
-    assert second.wait(timeout=120) == 0
+    assert second.wait(timeout=300) == 0
     last = json.loads(storage.read_bytes(f"{s3}/out/ray/checkpoint_manager_snapshot.json"))["latest_checkpoint_result"]
     assert last["metrics"]["step"] == STEPS
     assert last["metrics"]["seen"] == STEPS * BATCH, "every step is in the weights once"
-    assert last["metrics"]["lips"] == pytest.approx(undisturbed(), rel=0.35)
+    assert last["metrics"]["lips"] == pytest.approx(undisturbed(), rel=0.5)
     card = json.loads(storage.read_bytes(f"{s3}/out/pack/SlowExpNet.card.json"))
     assert card["metrics"]["lips"] <= last["metrics"]["lips"]
     assert len(storage.list_names(f"{s3}/out/tensorboard")) >= 2, "one file per run"
@@ -182,7 +194,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(is_so: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 180
     while not is_so():
         assert process is None or process.poll() is None, "the job ended too early"
         assert time.monotonic() < deadline, "the job made no progress"
