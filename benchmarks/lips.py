@@ -44,6 +44,7 @@ from pipeline.speech import decode_speech
 LEAST_FRAMES = 90
 LAGS = 6
 SETTLED_FRAMES = 5  # into a silence
+LEAST_SILENT = 10  # frames, for a video to count
 ROUNDS = 2000
 SIDE_PX, MIDDLE_PX = 200.0, 128.0  # of the faces that systems are given
 
@@ -122,7 +123,7 @@ def _compare(system, shots: list[Shot]) -> dict[str, list[float]]:
         late = _lag(openings) if system else np.nan
         silent = _settled(find_silence(shot.level))
         speech = np.median((openings[0] - openings[0].min())[~silent]) if system else np.nan
-        closed = np.nanmean((openings[0] - openings[0].min())[silent]) / speech if silent.any() else np.nan
+        closed = (openings[0] - openings[0].min())[silent].mean() / speech if silent.sum() >= LEAST_SILENT else np.nan
         values = {
             "opening": _correlation(*openings),
             "width": _correlation(*widths),

@@ -29,7 +29,7 @@ MOST_GAIN = 2.5
 CLOSED_PERCENTILE = 15  # of the opening while speaking: the lips touch for as much of the time
 PARTED = 0.008  # lips nearer than this meet
 SPEAKING = 0.5  # voice from which a frame counts as speech
-PAUSE_FRAMES = 6  # shorter gaps between words leave the lips to the network
+PAUSE_FRAMES = 4  # shorter gaps between words leave the lips to the network
 GATE_SMOOTHING = 1.2  # standard deviation, frames
 LEAST_SPEECH = 10  # frames, to know a clip's spread by
 
