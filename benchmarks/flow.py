@@ -4,8 +4,8 @@
 
 Both sides prepare every portrait and recording afresh, render the same frames and leave the same videos. The flow
 runs twice: as the first job of a cluster that it starts and stops itself, as on a laptop, and as the next job of a
-cluster that stands already, as at night. Seconds are wall clock; CPU seconds, which other programs on the machine
-disturb less, are of all processes of a side.
+cluster that stands already, as at night. A third job there has stages that do nothing: what the flow takes by itself.
+Seconds are wall clock; CPU seconds, which other programs on the machine disturb less, are of all processes of a side.
 """
 
 import argparse
@@ -18,11 +18,16 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmarks import empty_stages as empty
 from benchmarks.inputs import write_portrait, write_speech
 from benchmarks.processes import cpu_seconds
 from pipeline.config import RenderConfig, load_config
 from pipeline.environment import worker_variables
+
+if TYPE_CHECKING:
+    from pipeline.flow import Stages
 
 PORTRAITS = 4  # distinct ones, each with several recordings, as in a localisation job
 
@@ -62,22 +67,24 @@ def _round(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
 
 
 def _in_flow(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
-    """Render the manifest through Ray, twice: seconds to start the cluster, to run both jobs, and to stop it."""
+    """Render the manifest through Ray: seconds to start the cluster, to run the three jobs, and to stop it."""
     import ray
 
-    from pipeline import cluster
+    from pipeline import cluster, flow
 
-    first, following = _config(folder, "flow", asked), _config(folder, "next", asked)
+    first, following, third = (_config(folder, side, asked) for side in ("flow", "next", "empty"))
     following.cache.folder.mkdir(parents=True)  # a cluster that stands has compiled what it runs
     (following.cache.folder / "numba").symlink_to(folder / "compiled" / "numba")
     began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
     with cluster.connected(first.cache):
         started = time.perf_counter()
-        _job(first)
+        _job(first, flow.Stages())
         done, cpu_done = time.perf_counter(), cpu_seconds(os.getpid())
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as driver:
             next_s = driver.submit(_next_job, following).result()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as driver:
+            empty_s = driver.submit(_next_job, third, is_empty=True).result()
         del os.environ["RAY_ADDRESS"]
         over = time.perf_counter()
     stop_s = time.perf_counter() - over
@@ -88,26 +95,28 @@ def _in_flow(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
         "flow_s": done - began + stop_s,
         "flow_cpu_s": cpu_done - cpu,
         "flow_next_s": next_s,
+        "flow_empty_s": empty_s,
     }
 
 
-def _next_job(config: RenderConfig) -> float:
+def _next_job(config: RenderConfig, is_empty: bool = False) -> float:
     """A job in a process of its own, on the cluster that RAY_ADDRESS names; its seconds once connected."""
-    from pipeline import cluster, flow  # noqa: F401 - before the clock runs, as on the other side
+    from pipeline import cluster, flow  # before the clock runs, as on the other side
 
+    work = flow.Stages(prep=empty.prep, motion=empty.Motion, render=empty.Render) if is_empty else flow.Stages()
     with cluster.connected(config.cache):
         began = time.perf_counter()
-        _job(config)
+        _job(config, work)
         return time.perf_counter() - began
 
 
-def _job(config: RenderConfig) -> None:
+def _job(config: RenderConfig, work: "Stages") -> None:
     from pipeline import assemble, flow
     from pipeline.commit import Output
     from pipeline.manifest import clips_of
     from pipeline.plan import plan
 
-    todo, work = plan(clips_of(config), config, Output(config.out)), flow.Stages()
+    todo = plan(clips_of(config), config, Output(config.out))
     flow.run(todo, config, "benchmark", work, lambda line: None)
     assemble.close(todo, config, "benchmark", work.join)
     if len(Output(config.out).committed()) != len(todo.tasks):
@@ -165,6 +174,7 @@ def _print(result: dict[str, float]) -> None:
         f"run {result['flow_running_s']:.1f}, stop {result['flow_stop_s']:.1f})"
     )
     print(f"  next   {result['flow_next_s']:7.1f} s")
+    print(f"  empty  {result['flow_empty_s']:7.1f} s")
     print(f"  overhead on a standing cluster       {result['overhead_next_job']:+7.1%}")
     print(f"  ... as the first job of a cluster    {result['overhead_first_job']:+7.1%}")
     print(f"  ... that also starts and stops       {result['overhead_with_start']:+7.1%}")
