@@ -41,7 +41,7 @@ def test_a_few_steps_improve_it(name):
     trainable = kind(kind.Options(learning_rate=1e-3), DATA)
     turn = list(trainable.turns)[-1]
     learner = Learner(trainable, Recipe(steps=20), CPU)
-    batch = batch_of(trainable, (0, 1), 8)
+    batch = batch_of(trainable, (0, 1), 4)
     totals = [float(learner.learn(batch)[f"{turn}/total"]) for _ in range(20)]
     assert np.mean(totals[-3:]) < 0.95 * np.mean(totals[:3])
     metrics = learner.validate([batch])
