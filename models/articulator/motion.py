@@ -17,7 +17,7 @@ from models.facespace.open import OpenSpace
 from models.idle import blink_closure, gaze_over_time, head_pose
 from models.interfaces import FaceFit, Motion, Speech
 from models.prosody import listen
-from models.rest import add_up, both_sides, face_at_rest
+from models.rest import Move, add_up, both_sides, face_at_rest
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "articulator" / "articulator.safetensors"
 STRETCH_FRAMES, FADE_FRAMES = 1500, 50  # heard at once; over which neighbouring stretches fade into each other
@@ -69,12 +69,12 @@ class ArticulatorMotion:
         blink = (blink_closure(speech.frames, controls.blink, blinks), self._space.blink(source).sum(0))
         raised = both_sides(self._space, "brow_inner") + both_sides(self._space, "brow_outer")
         brows = (controls.expression.scale * BROWS * np.maximum(0, prosody.emphasis), raised)
-        expression = add_up(calm, [*relaxing, blink, brows])
-        expression += controls.expression.scale * self._lips(speech, prosody.voice)
+        lips = [(controls.expression.scale * strength, move) for strength, move in self._lips(speech, prosody.voice)]
+        expression = add_up(calm, [*relaxing, blink, brows, *lips])
         return Motion(self.space, expression, pose.astype(np.float32), gaze.astype(np.float32))
 
-    def _lips(self, speech: Speech, voice: np.ndarray) -> np.ndarray:
-        """What the voice adds to a face with closed lips, shape (T, 64), float32."""
+    def _lips(self, speech: Speech, voice: np.ndarray) -> list[Move]:
+        """What the voice adds to a face with closed lips."""
         habit, frames = Habit.of_speech(speech), speech.frames
         coordinates = np.zeros((frames, COORDINATES), np.float32)
         step = STRETCH_FRAMES - FADE_FRAMES
@@ -82,7 +82,9 @@ class ArticulatorMotion:
             stop = min(start + STRETCH_FRAMES, frames)
             told = self._network.tell(hear(speech.mel_windows(start, stop), habit))
             coordinates[start:stop] += _fades(stop - start, start > 0, stop < frames)[:, None] * told
-        return calibrate(self._basis.expression(coordinates), voice, self._opening()).astype(np.float32)
+        movements = self._basis.movements
+        lips, opened = calibrate(coordinates, voice, movements @ opening_direction(), movements @ width_direction())
+        return [*zip(lips.T, movements), (opened, self._opening())]
 
     def _opening(self) -> np.ndarray:
         """The movement that parts the lips by one model unit, shape (64,)."""
@@ -91,31 +93,32 @@ class ArticulatorMotion:
         return np.sum([share * move / (move @ opening_direction()) for share, move in moves], axis=0)
 
 
-def calibrate(lips: np.ndarray, voice: np.ndarray, opening: np.ndarray) -> np.ndarray:
+def calibrate(
+    lips: np.ndarray, voice: np.ndarray, opens: np.ndarray, widens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Lips about their mean -> lips of a speaker whose mouth is shut at rest.
 
     Args:
-        lips: expression changes, shape (T, 64).
+        lips: lip coordinates, shape (T, K).
         voice: 0 in silence, 1 while speaking, shape (T,).
-        opening: the movement that parts the lips by one model unit, shape (64,).
+        opens, widens: how far a coordinate of 1 parts the lips and widens the mouth, model units, shape (K,).
     Returns:
-        shape (T, 64).
+        lip coordinates, shape (T, K), and by how much the lips part beyond them, model units, shape (T,).
     """
     speaking = _without_gaps(voice > SPEAKING)
     gate = gaussian_filter1d(speaking.astype(np.float64), GATE_SMOOTHING, mode="nearest")
     if speaking.sum() < LEAST_SPEECH:
         speaking = np.ones(len(voice), bool)
     lips = lips - lips[speaking].mean(0)
-    said = np.stack([lips @ opening_direction(), lips @ width_direction()], axis=1)
+    said = np.stack([lips @ opens, lips @ widens], axis=1)
     # what goes along with opening and with width is amplified, the rest stays as likely as it was
     along = np.linalg.lstsq(said[speaking], lips[speaking], rcond=None)[0]
     gains = [_gain(part[speaking], spread) for part, spread in zip(said.T, (OPENING_SPREAD, WIDTH_SPREAD))]
-    lips += (said * (np.array(gains) - 1)) @ along
-    parted = lips @ opening_direction()
+    lips = lips + (said * (np.array(gains) - 1)) @ along
+    parted = lips @ opens
     shut = np.percentile(parted[speaking], CLOSED_PERCENTILE)  # as often as people's mouths are
     wanted = np.where(parted - shut < PARTED, 0.0, parted - shut)
-    lips += np.outer(wanted - parted, opening)
-    return gate[:, None] * lips
+    return gate[:, None] * lips, gate * (wanted - parted)
 
 
 def _without_gaps(speaking: np.ndarray) -> np.ndarray:

@@ -93,10 +93,12 @@ def test_stretches_fade_into_each_other():
 
 
 def test_calibration_gives_timid_lips_the_spread_of_real_ones_and_shuts_them():
-    space, rng = OpenSpace.load(), np.random.default_rng(1)
-    lips = 0.2 * np.outer(np.convolve(rng.standard_normal(400), np.ones(4) / 4, "same"), space.direction("jaw_open"))
-    opening = space.direction("jaw_open") / (space.direction("jaw_open") @ opening_direction())
-    parted = calibrate(lips + 3.0, np.ones(400), opening) @ opening_direction()
+    basis, rng = LipBasis.load(), np.random.default_rng(1)
+    opens, widens = basis.movements @ opening_direction(), basis.movements @ width_direction()
+    jaw = basis.coordinates(OpenSpace.load().direction("jaw_open"))
+    lips = 0.2 * np.outer(np.convolve(rng.standard_normal(400), np.ones(4) / 4, "same"), jaw)
+    calibrated, beyond = calibrate(lips + 3.0, np.ones(400), opens, widens)
+    parted = calibrated @ opens + beyond
     assert 0.5 * OPENING_SPREAD < parted.std() < 1.1 * OPENING_SPREAD
     assert 0.1 < (parted < 1e-6).mean() < 0.3 and parted.min() > -1e-6
 
