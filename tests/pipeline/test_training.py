@@ -22,6 +22,7 @@ from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.learner import Learner
 from pipeline.train import TrainConfig, check_folder, finished, other_networks, read_card, write_pack
+from pipeline.trainables import Data
 from tests.conftest import ROOT
 from tests.pipeline.made_features import make_features, write_features
 
@@ -88,9 +89,18 @@ def test_trainings_share_a_pack(tmp_path: Path):
 
 
 def undisturbed() -> float:
-    """The score of the same training in one process."""
+    """The score of the same training in one process, with the workers' one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small networks are slower with more, much slower on a busy machine
+    try:
+        return learn_alone()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def learn_alone() -> float:
     config = config_for("features", "out")
-    trainable = config.build(read_data())
+    trainable = config.build(Data("open", 2))
     learner = Learner(trainable, config.recipe(trainable, torch.device("cpu")), torch.device("cpu"))
     rng = np.random.default_rng(0)
     samples = {
@@ -104,12 +114,6 @@ def undisturbed() -> float:
     for _ in range(STEPS):
         learner.learn(stacked([samples["train"][k] for k in rng.choice(len(samples["train"]), BATCH)]))
     return learner.validate([stacked(samples["validation"])])["lips"]
-
-
-def read_data():
-    from pipeline.trainables import Data
-
-    return Data("open", 2)
 
 
 @pytest.fixture
