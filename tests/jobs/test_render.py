@@ -89,11 +89,17 @@ def test_light_imports(module: str) -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_one_clip_needs_no_torch(inputs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("system", "needless"), [("articulator", ("ray", "pandas")), ("envelope", ("torch", "ray", "librosa"))]
+)
+def test_one_clip_loads_what_it_needs_only(
+    system: str, needless: tuple[str, ...], inputs: Path, tmp_path: Path
+) -> None:
     words = [f"portrait={inputs}/face.png", f"audio={inputs}/speech.wav", f"out={tmp_path}/clip.mp4"]
+    words += [f"motion.system={system}", f"cache.dir={tmp_path}/cache"]
     code = (
-        f"import sys; from jobs.render import main; main({[*words, f'cache.dir={tmp_path}/cache']}); "
-        "print([name for name in ('torch', 'ray', 'librosa') if name in sys.modules])"
+        f"import sys; from jobs.render import main; main({words}); "
+        f"print([name for name in {needless} if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip().endswith("[]")
