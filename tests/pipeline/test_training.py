@@ -129,6 +129,10 @@ def started() -> Iterator[list[subprocess.Popen]]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "TALKFARM_LONG_TESTS" not in os.environ,
+    reason="two minutes, and Ray Train's timing under load decides it now and then: set TALKFARM_LONG_TESTS=1",
+)
 def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path, started: list[subprocess.Popen]):
     """Two gloo workers on S3; one is killed, then everything; afterwards it is as if nothing had happened."""
     write_features(f"{s3}/data")
