@@ -30,12 +30,12 @@ import pyarrow.parquet as pq
 from scipy.io import wavfile
 
 from models import registry
-from models.articulator.lips import opening_direction, width_direction
 from models.articulator.network import LipBasis
 from models.controls import Controls
 from models.facespace import camera
 from models.facespace.open import OpenSpace
 from models.interfaces import SAMPLES_PER_FRAME, FaceFit, Motion
+from models.lips import opening_direction, width_direction
 from pipeline.audio import SpeechFile
 from pipeline.features import META_COLUMNS, Features
 from pipeline.metrics.sync import bilabial_closure, closure_by_chance, find_silence, voice_level

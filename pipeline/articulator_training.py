@@ -15,9 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.lips import opening_direction, width_direction
 from models.articulator.network import UNIT, Articulator, LipBasis
 from models.interfaces import FPS, Motion
+from models.lips import opening_direction, width_direction
 from models.teachers.visemes import LABELLED
 from pipeline.config import Section
 from pipeline.features import Features

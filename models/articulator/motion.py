@@ -10,18 +10,16 @@ import numpy as np
 from scipy.ndimage import binary_closing, gaussian_filter1d
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.lips import opening_direction, width_direction
 from models.articulator.network import COORDINATES, Articulator, LipBasis
 from models.controls import Controls
 from models.facespace.open import OpenSpace
-from models.idle import blink_closure, gaze_over_time, head_pose
 from models.interfaces import FaceFit, Motion, Speech
+from models.lips import opening_direction, opening_movement, width_direction
 from models.prosody import listen
-from models.rest import Move, add_up, both_sides, face_at_rest
+from models.rest import Move, add_up, living_face
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "articulator" / "articulator.safetensors"
 STRETCH_FRAMES, FADE_FRAMES = 1500, 50  # heard at once; over which neighbouring stretches fade into each other
-BROWS = 0.12  # strength of raised brows per standard deviation of emphasis
 
 # Model units, as measured in videos of people speaking.
 OPENING_SPREAD, WIDTH_SPREAD = 0.040, 0.031
@@ -62,16 +60,10 @@ class ArticulatorMotion:
             seed: of blinks, head and glances, each with its own stream; lips have no chance in them.
         """
         prosody = listen(speech)
-        blinks, heads, glances = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
-        pose = head_pose(source.pose, prosody.voice, prosody.emphasis, controls.pose, heads)
-        gaze = gaze_over_time(source.gaze, pose[:, :2] - source.pose[:2], controls.gaze, glances)
-        calm, relaxing = face_at_rest(self._space, source, prosody.voice)
-        blink = (blink_closure(speech.frames, controls.blink, blinks), self._space.blink(source).sum(0))
-        raised = both_sides(self._space, "brow_inner") + both_sides(self._space, "brow_outer")
-        brows = (controls.expression.scale * BROWS * np.maximum(0, prosody.emphasis), raised)
+        face = living_face(self._space, prosody, source, controls, seed)
         lips = [(controls.expression.scale * strength, move) for strength, move in self._lips(speech, prosody.voice)]
-        expression = add_up(calm, [*relaxing, blink, brows, *lips])
-        return Motion(self.space, expression, pose.astype(np.float32), gaze.astype(np.float32))
+        expression = add_up(face.calm, [*face.moves, *lips])
+        return Motion(self.space, expression, face.pose.astype(np.float32), face.gaze.astype(np.float32))
 
     def _lips(self, speech: Speech, voice: np.ndarray) -> list[Move]:
         """What the voice adds to a face with closed lips."""
@@ -84,13 +76,7 @@ class ArticulatorMotion:
             coordinates[start:stop] += _fades(stop - start, start > 0, stop < frames)[:, None] * told
         movements = self._basis.movements
         lips, opened = calibrate(coordinates, voice, movements @ opening_direction(), movements @ width_direction())
-        return [*zip(lips.T, movements), (opened, self._opening())]
-
-    def _opening(self) -> np.ndarray:
-        """The movement that parts the lips by one model unit, shape (64,)."""
-        shares = {"jaw_open": 0.74, "lower_depress": 0.16, "upper_raise": 0.10}
-        moves = ((share, self._space.direction(name)) for name, share in shares.items())
-        return np.sum([share * move / (move @ opening_direction()) for share, move in moves], axis=0)
+        return [*zip(lips.T, movements), (opened, opening_movement(self._space))]
 
 
 def calibrate(

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.lips import opening_direction, width_direction
 from models.articulator.motion import (
     FADE_FRAMES,
     OPENING_SPREAD,
@@ -16,6 +15,7 @@ from models.articulator.motion import (
 from models.articulator.network import COORDINATES, LipBasis
 from models.controls import BlinkControls, Controls, ExpressionControls, PoseControls
 from models.facespace.open import OpenSpace
+from models.lips import opening_direction, width_direction
 from pipeline.audio import mel_windows
 from tests.models.voices import Voice, face, vowel
 

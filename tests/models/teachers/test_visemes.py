@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.articulator.lips import opening_direction, width_direction
 from models.facespace.open import OpenSpace
+from models.lips import opening_direction, width_direction
 from models.teachers.visemes import CLOSE, JAW, NAMES, VISEMES, Phone, channel_curves, expression_curves
 
 SPACE = OpenSpace.load()
