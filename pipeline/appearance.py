@@ -14,6 +14,7 @@ from pipeline.observation import Observation, metric_size
 from pipeline.scoring import Value, Values
 
 EVERY = 5  # frames: neighbours look alike
+REVISION = 1  # raise it when values change: stored ones are made again
 HEAD_MARGIN = 1.8  # hull of the landmarks about its middle, so that hair and neck are in it
 
 

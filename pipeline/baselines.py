@@ -44,9 +44,9 @@ class BaselineConfig(BaseModel):
     videos: str = Field(
         description="folder of talking videos with sound, or a table of them (columns id, video, speaker)"
     )
-    system: str = Field(
-        default=ENVELOPE,
-        description="the motion system: "
+    system: tuple[str, ...] = Field(
+        default=(ENVELOPE,),
+        description="the motion system, or several with commas: "
         + ", ".join(name for name, entry in registry.MOTION_SYSTEMS.items() if entry.space),
     )
     out: str = Field(default="baselines", description="output folder on this machine; finished videos in it are kept")
@@ -55,12 +55,18 @@ class BaselineConfig(BaseModel):
     cache: CacheConfig = CacheConfig()
     storage: StorageConfig = StorageConfig()
 
+    @field_validator("system", mode="before")
+    @classmethod
+    def _several(cls, names: Any) -> Any:
+        return names.split(",") if isinstance(names, str) else names
+
     @field_validator("system")
     @classmethod
-    def _known_system(cls, name: str) -> str:
-        if registry.MOTION_SYSTEMS[MotionConfig(system=name).system].space is None:
-            raise ValueError(f"is '{name}', which needs a pack of weights; the table is made with what ships")
-        return name
+    def _known_systems(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if registry.MOTION_SYSTEMS[MotionConfig(system=name).system].space is None:
+                raise ValueError(f"is '{name}', which needs a pack of weights; the table is made with what ships")
+        return names
 
 
 def run_baselines(config: BaselineConfig, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -90,7 +96,7 @@ def run_baselines(config: BaselineConfig, tell: Callable[[str], None]) -> list[d
 
 def run_names(config: BaselineConfig) -> list[str]:
     """The columns of the table."""
-    return list(dict.fromkeys([REAL, STILL, ENVELOPE, config.system]))
+    return list(dict.fromkeys([REAL, STILL, ENVELOPE, *config.system]))
 
 
 def held_against_itself(pair: Pair) -> Pair:

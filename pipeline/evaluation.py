@@ -203,8 +203,7 @@ def _values(task: Task, instruments: Instruments) -> dict[str, Any]:
     real = evidence.face(pair.reference) if pair.reference else None
     others = [other for uri in task.others if (other := _sound(uri, evidence))]
     phones = read_phones(pair.phones) if pair.phones else ()
-    video = evidence.fetch(pair.video).path
-    own = measure(face, sound, real, others, phones, pair.seams) | appearance.inspect(video, face)
+    own = measure(face, sound, real, others, phones, pair.seams) | evidence.pictures(pair.video)
     own |= _compared(pair.video, pair.reference, evidence)
     real_values = _real_values(pair, own, real, others, phones, evidence)
     scrambled: Values = {}
@@ -236,16 +235,15 @@ def _real_values(
         return {}
     if pair.reference == pair.video:
         return own
-    reference = evidence.fetch(pair.reference).path
     sound = _sound(pair.reference, evidence) or _sound(pair.sound, evidence)
     equal = {"psnr": Value(PSNR_CAP_DB), "ssim": Value(1.0)}  # by definition
-    return measure(real, sound, real, others, phones) | appearance.inspect(reference, real) | equal
+    return measure(real, sound, real, others, phones) | evidence.pictures(pair.reference) | equal
 
 
 def _compared(video: str, reference: str | None, evidence: Evidence, every: int = appearance.EVERY) -> Values:
     if not reference:
         return {name: Value(float("nan"), 0, "no real clip") for name in ("psnr", "ssim")}
-    return appearance.compare(evidence.fetch(video).path, evidence.fetch(reference).path, every)
+    return evidence.comparison(video, reference, every)
 
 
 def _sound(uri: str, evidence: Evidence, required: bool = False) -> Hearing | None:

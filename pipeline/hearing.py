@@ -1,13 +1,13 @@
 """What can be heard in a recording, frame by frame: what the metrics need of it, decoded once."""
 
-import io
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from models.interfaces import FPS, SAMPLE_RATE
+from pipeline.arrays import Arrays
 from pipeline.audio import SpeechFile
 from pipeline.librosa_lock import load_librosa
 from pipeline.metrics.sync import log_mel, voice_level
@@ -19,7 +19,7 @@ ONSET_HOP = 512  # samples, 32 ms
 
 
 @dataclass(frozen=True)
-class Hearing:
+class Hearing(Arrays):
     """Speech of T video frames at 25 fps.
 
     Args:
@@ -36,18 +36,6 @@ class Hearing:
 
     def __len__(self) -> int:
         return len(self.level)
-
-    def dumps(self) -> bytes:
-        """As a compressed npz."""
-        sink = io.BytesIO()
-        np.savez_compressed(sink, **{item.name: getattr(self, item.name) for item in fields(self)})
-        return sink.getvalue()
-
-    @classmethod
-    def loads(cls, data: bytes) -> "Hearing":
-        """The inverse of `dumps`."""
-        with np.load(io.BytesIO(data)) as arrays:
-            return cls(**{item.name: arrays[item.name] for item in fields(cls)})
 
 
 def hear(path: Path) -> Hearing:

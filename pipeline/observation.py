@@ -4,9 +4,8 @@ Frames stream through the tracker and the fit, and are gone; 0.8 kB per frame st
 nothing is smoothed over time: jitter is one of the things to be measured.
 """
 
-import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from models.facespace.gaze import estimate_gaze
 from models.facespace.open import OpenSpace
 from models.facespace.solver import Fits, Problem
 from models.interfaces import EXPRESSION, FPS, IDENTITY, FaceFit
+from pipeline.arrays import Arrays
 from pipeline.errors import FaceError, VideoError
 from pipeline.media import probe, video_frames
 
@@ -41,7 +41,7 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Observation:
+class Observation(Arrays):
     """The face of a video over T frames at 25 fps; rows of frames without a face are NaN.
 
     Args:
@@ -65,18 +65,6 @@ class Observation:
     def seen(self) -> np.ndarray:
         """Frames in which there is a face, shape (T,), bool."""
         return np.isfinite(self.pose[:, 0])
-
-    def dumps(self) -> bytes:
-        """As a compressed npz."""
-        sink = io.BytesIO()
-        np.savez_compressed(sink, **{item.name: getattr(self, item.name) for item in fields(self)})
-        return sink.getvalue()
-
-    @classmethod
-    def loads(cls, data: bytes) -> "Observation":
-        """The inverse of `dumps`."""
-        with np.load(io.BytesIO(data)) as arrays:
-            return cls(**{item.name: arrays[item.name] for item in fields(cls)})
 
 
 def detector() -> str:

@@ -3,8 +3,9 @@
 What the pictures themselves tell is in appearance.py. Values that aren't defined come with a reason.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -35,6 +36,16 @@ class Value:
 
 Values = dict[str, Value]
 Phones = Sequence[tuple[float, float, str]]
+
+
+def dumps(values: Values) -> bytes:
+    """As JSON."""
+    return json.dumps({name: astuple(value) for name, value in values.items()}).encode()
+
+
+def loads(data: bytes) -> Values:
+    """The inverse of `dumps`."""
+    return {name: Value(*fields) for name, fields in json.loads(data).items()}
 
 
 def measure(

@@ -5,9 +5,8 @@ turned away or not alone, sound that has no speech or doesn't belong to the lips
 0.8 kB per frame.
 """
 
-import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from models.facespace.fit import Fitter, smooth_calm_part, smooth_pose
 from models.facespace.gaze import hold_through_blinks
 from models.facespace.open import OpenSpace
 from models.interfaces import FPS
+from pipeline.arrays import Arrays
 from pipeline.audio import SpeechFile
 from pipeline.config import Section
 from pipeline.errors import AudioError, FaceError, VideoError
@@ -63,7 +63,7 @@ class TakeChecks(Section):
 
 
 @dataclass(frozen=True)
-class Take:
+class Take(Arrays):
     """The face of a video over T frames at 25 fps, and where its sound is; frames without a face are NaN.
 
     Args:
@@ -97,18 +97,6 @@ class Take:
     def seen(self) -> np.ndarray:
         """Frames in which there is a face, shape (T,), bool."""
         return np.isfinite(self.pose[:, 0])
-
-    def dumps(self) -> bytes:
-        """As a compressed npz."""
-        sink = io.BytesIO()
-        np.savez_compressed(sink, **{item.name: getattr(self, item.name) for item in fields(self)})
-        return sink.getvalue()
-
-    @classmethod
-    def loads(cls, data: bytes) -> "Take":
-        """The inverse of `dumps`."""
-        with np.load(io.BytesIO(data)) as arrays:
-            return cls(**{item.name: arrays[item.name] for item in fields(cls)})
 
 
 def check_file(path: Path, checks: TakeChecks) -> None:

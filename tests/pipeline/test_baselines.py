@@ -62,3 +62,8 @@ def test_pairs_survive_their_table(tmp_path):
 def test_a_remote_folder_is_refused():
     with pytest.raises(SetupError, match="a folder on this machine"):
         run_baselines(BaselineConfig(videos="v", out="s3://bucket/x"), print)
+
+
+def test_several_systems_make_one_table_each_once():
+    config = BaselineConfig(videos="v", system="articulator,envelope")  # pyright: ignore[reportArgumentType]
+    assert run_names(config) == ["real", "still", "envelope", "articulator"]

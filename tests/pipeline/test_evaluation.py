@@ -12,7 +12,7 @@ from jobs import evaluate
 from jobs.command import SOME_MISSING
 from models.facespace import camera
 from models.facespace.open import OpenSpace
-from pipeline import ffmpeg
+from pipeline import appearance, ffmpeg
 from pipeline.cache import hash_file
 from pipeline.config import CacheConfig
 from pipeline.errors import SetupError
@@ -114,6 +114,16 @@ def test_a_broken_video_is_one_row(clips, instruments):
     assert row["hint"]
     assert np.isnan(row["psnr"])
     assert not gather(("face", f"{clips}/broken.mp4"), instruments)
+
+
+def test_pictures_are_decoded_once_per_content(clips, instruments, monkeypatch: pytest.MonkeyPatch):
+    first = score(task(clips, "a", "b", "a"), instruments)
+    for name in ("inspect", "compare"):
+        monkeypatch.setattr(appearance, name, lambda *_: pytest.fail("decoded again"))
+    again = score(task(clips, "a", "b", "a"), instruments)
+    assert {k: v for k, v in again.items() if k != "seconds"} == pytest.approx(
+        {k: v for k, v in first.items() if k != "seconds"}, nan_ok=True
+    )
 
 
 def test_everything_is_looked_at_once(clips):
