@@ -1,13 +1,14 @@
 """Weights: make packs of the files that users have, and look after them.
 
     python -m jobs.weights import sadtalker FILES... out=packs/sadtalker
-    python -m jobs.weights list packs
+    python -m jobs.weights list
     python -m jobs.weights verify packs/sadtalker
     python -m jobs.weights export packs/sadtalker out=published
 
 FILES are SadTalker's published ones, of either set, in any order, or folders of them; files of the Basel face model and
 of face-alignment may be among them. A later import adds to the pack. `verify` reads every file and compares its hash;
-`export` writes the networks under their published names. See docs/weights.md.
+`export` writes the networks under their published names. The word `open` names the pack that ships.
+See docs/weights.md.
 
 Exit codes: 0 done; 2 files or packs that can't be used, with what is missing in them; import then writes nothing.
 """
@@ -17,7 +18,8 @@ import sys
 from pathlib import Path
 
 from jobs.command import ALL_DONE, UNUSABLE, say
-from models.packs import DECLARATION, Pack, PackError
+from models.packs import DECLARATION, SHIPPED, Pack, PackError
+from models.registry import OPEN
 from pipeline.errors import SetupError
 
 KINDS = ("sadtalker",)
@@ -47,7 +49,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     importing.add_argument("files", nargs="+", metavar="FILE", help="files or folders; out=FOLDER names the pack")
     importing.set_defaults(run=_import)
     listing = commands.add_parser("list", help="what packs there are, and what they provide")
-    listing.add_argument("folders", nargs="*", metavar="FOLDER", help="packs, or folders of packs; default: packs")
+    listing.add_argument("folders", nargs="*", metavar="FOLDER", help="packs, or folders of packs; default: open packs")
     listing.set_defaults(run=_list)
     verifying = commands.add_parser("verify", help="compare every file of packs with its hash")
     verifying.add_argument("folders", nargs="+", metavar="PACK")
@@ -68,13 +70,14 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    folders = [Path(folder).expanduser() for folder in arguments.folders or ["packs"]]
+    folders = [_folder(word) for word in arguments.folders or [OPEN, "packs"]]
     places = [place for folder in folders for place in _packs_in(folder)]
     if not places:
         say(f"no packs in {', '.join(map(str, folders))}")
     for place in places:
         pack = Pack.open(place)
-        say(f"{place}: {pack.name}, space {pack.space}, {pack.declaration.licence}")
+        ships = ", ships" if place == SHIPPED else ""
+        say(f"{place}: {pack.name}{ships}, space {pack.space}, {pack.declaration.licence}")
         for name, entry in pack.declaration.provides.items():
             say(f"    {name:<15} {entry.sha256[:12]}  {entry.source}")
     return ALL_DONE
@@ -83,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     problems = []
     for folder in arguments.folders:
-        pack = Pack.open(Path(folder).expanduser())
+        pack = Pack.open(_folder(folder))
         wrong = pack.verify()
         problems += wrong
         if not wrong:
@@ -112,6 +115,11 @@ def _split_out(words: list[str], default: str) -> tuple[list[str], Path]:
     if not files:
         raise SetupError(["no files are named"])
     return files, Path(named[-1] if named else default).expanduser()
+
+
+def _folder(word: str) -> Path:
+    """The folder that a word of the command line names."""
+    return SHIPPED if word == OPEN else Path(word).expanduser()
 
 
 def _packs_in(folder: Path) -> list[Path]:

@@ -4,19 +4,21 @@
     LICENCE.txt        the terms, whole
     *.safetensors      one file per network (face detectors, which a library reads itself, stay torch files)
 
-Nothing here knows where packs come from; `pipeline.packs` fetches them.
+One pack, `open`, comes with the program. Nothing here knows where others come from; `pipeline.packs` fetches them.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 FORMAT = 1
 DECLARATION, LICENCE = "pack.json", "LICENCE.txt"
 SPACES = ("open", "bfm")
+SHIPPED = Path(__file__).resolve().parent / "weights" / "open"  # the folder of the pack `open`
 
 
 class PackError(ValueError):
@@ -103,10 +105,13 @@ class Pack:
         declaration: its pack.json.
         where: its place, for messages.
         locate: (file name, SHA-256) -> verified file on this machine.
+        base: a pack of the same space that has what this one lacks.
     """
 
-    def __init__(self, declaration: Declaration, where: str, locate: Callable[[str, str], Path]):
-        self.declaration, self.where, self._locate = declaration, where, locate
+    def __init__(
+        self, declaration: Declaration, where: str, locate: Callable[[str, str], Path], base: "Pack | None" = None
+    ):
+        self.declaration, self.where, self._locate, self._base = declaration, where, locate, base
 
     @classmethod
     def open(cls, folder: Path) -> "Pack":
@@ -123,6 +128,16 @@ class Pack:
         pack.licence_text()
         return pack
 
+    def backed_by(self, base: "Pack") -> "Pack":
+        """The same pack, which takes what it lacks from another one.
+
+        Raises:
+            PackError: the two are of different spaces, or either holds published weights, which belong together.
+        """
+        if base.space != self.space or base.published or self.published:
+            raise PackError(f"the pack {self.where} and {base.where} don't go together")
+        return Pack(self.declaration, self.where, self._locate, base)
+
     @property
     def name(self) -> str:
         return self.declaration.name
@@ -136,16 +151,17 @@ class Pack:
         return self.declaration.published
 
     def __contains__(self, name: str) -> bool:
-        return name in self.declaration.provides
+        return name in self.declaration.provides or (self._base is not None and name in self._base)
 
     def path(self, name: str) -> Path:
         """The file of a network. Raises PackError if the pack doesn't have it, or another file than it says."""
-        entry = self._entry(name)
-        return self._locate(entry.file, entry.sha256)
+        pack = self._holder(name)
+        entry = pack.declaration.provides[name]
+        return pack._locate(entry.file, entry.sha256)
 
     def sizes(self, name: str) -> dict[str, Any]:
         """Arguments of a network's constructor. Raises PackError if the pack doesn't have it."""
-        return dict(self._entry(name).sizes)
+        return dict(self._holder(name).declaration.provides[name].sizes)
 
     def licence_text(self) -> str:
         """The terms. Raises PackError if the file is missing or another one."""
@@ -162,10 +178,19 @@ class Pack:
                 problems.append(str(error))
         return problems
 
-    def _entry(self, name: str) -> Provided:
-        if name not in self:
+    def _holder(self, name: str) -> "Pack":
+        """The pack that holds a network: this one, or one behind it."""
+        if name in self.declaration.provides:
+            return self
+        if self._base is None or name not in self._base:
             raise PackError(f"the pack {self.where} has no {name}")
-        return self.declaration.provides[name]
+        return self._base._holder(name)
+
+
+@cache
+def shipped_pack() -> Pack:
+    """The pack `open`. Raises PackError if the installation is damaged."""
+    return Pack.open(SHIPPED)
 
 
 def verified(path: Path, sha256: str) -> Path:

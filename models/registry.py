@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.controls import Controls
 from models.interfaces import MotionSystem, Renderer
-from models.packs import Pack
+from models.packs import Pack, shipped_pack
 
 if TYPE_CHECKING:
     from models.facespace.bfm import BfmSpace
@@ -28,8 +28,8 @@ class Entry:
 
     Args:
         space: coefficient space, "open" or "bfm"; None: that of the pack it is built from.
-        build: makes the object; renderers get `device`, "cpu" or "cuda". What is built from a pack also gets `pack`,
-            and a renderer of that kind the clip's `controls`.
+        build: makes the object; renderers get `device`, "cpu" or "cuda". What needs networks also gets the `pack` that
+            has them, and a renderer of that kind the clip's `controls`.
         needs: networks that it takes from a pack for a clip with certain controls.
         understands: names of `Controls.special` that a motion system heeds.
         context: frames of motion on either side that a renderer's frame depends on.
@@ -43,9 +43,18 @@ class Entry:
     context: int = 0
     tight: bool = False
 
-    def space_in(self, pack: Pack | None) -> str | None:
+    @property
+    def takes_weights(self) -> bool:
+        """Whether it is built from a pack."""
+        return self.needs is not _nothing
+
+    def space_in(self, pack: Pack) -> str:
         """Its coefficient space with a pack."""
-        return self.space or (pack.space if pack else None)
+        return self.space or pack.space
+
+    def pack_in(self, pack: Pack) -> Pack:
+        """The pack that it takes its networks from in a job with a pack: that one, unless it is of another space."""
+        return pack if self.space_in(pack) == pack.space else shipped_pack()
 
 
 def _envelope() -> MotionSystem:
@@ -54,10 +63,14 @@ def _envelope() -> MotionSystem:
     return EnvelopeMotion()
 
 
-def _articulator() -> MotionSystem:
+def _articulator(pack: Pack) -> MotionSystem:
     from models.articulator.motion import ArticulatorMotion
 
-    return ArticulatorMotion.load()
+    return ArticulatorMotion.load(pack.path("articulator"))
+
+
+def _articulator_needs(pack: Pack, controls: Controls) -> tuple[str, ...]:
+    return ("articulator",)
 
 
 def _mesh(device: str) -> Renderer:
@@ -118,9 +131,20 @@ def build_bfm(pack: Pack) -> "BfmSpace":
     return BfmSpace(recon, FaceModel.load(pack.path("face_model")) if "face_model" in pack else None)
 
 
+def build_motion_system(name: str, pack: Pack | None = None) -> MotionSystem:
+    """A motion system with the networks of a pack; default: those that ship.
+
+    Raises:
+        KeyError: no such motion system.
+        PackError, models.checkpoint.WeightsError: the pack lacks a network, or its file can't be used.
+    """
+    entry = MOTION_SYSTEMS[name]
+    return entry.build(pack=entry.pack_in(pack or shipped_pack())) if entry.takes_weights else entry.build()
+
+
 BFM_NEEDS = ("recon",)
 MOTION_SYSTEMS: dict[str, Entry] = {
-    "articulator": Entry("open", _articulator),
+    "articulator": Entry("open", _articulator, _articulator_needs),
     "envelope": Entry("open", _envelope),
     "sadtalker": Entry(
         None, _sadtalker, _sadtalker_needs, understands=("pose.style", "pose.reference", "blink.reference")

@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from models import registry
 from models.controls import Controls
+from models.packs import shipped_pack
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.problems import allowed, explain, iterate_fields
 from pipeline.retrying import first_line
@@ -221,21 +222,26 @@ class RenderConfig(Section):
 
     @model_validator(mode="after")
     def _pack_where_needed(self) -> "RenderConfig":
-        """Which space a pack is of, and what it holds, `pipeline.packs.settle` looks up."""
+        """Which space another pack is of, and what it holds, `pipeline.packs.settle` looks up."""
         named = {
             f"motion.system '{self.motion.system}'": registry.MOTION_SYSTEMS[self.motion.system],
             f"renderer '{self.renderer}'": registry.RENDERERS[self.renderer],
         }
-        users = [name for name, entry in named.items() if entry.space is None]
-        if users and self.pack == registry.OPEN:
+        if self.pack == registry.OPEN:
+            shipped = shipped_pack()
+            needed = {user: entry.needs(shipped, self.controls) for user, entry in named.items()}
+            lacking = [user for user, names in needed.items() if not all(name in shipped for name in names)]
+            if lacking:
+                raise ValueError(
+                    f"no weights ship for {' and '.join(lacking)}: make a pack of your files by `python -m "
+                    "jobs.weights import sadtalker FILES... out=FOLDER` and set pack=FOLDER (docs/weights.md)"
+                )
+        elif not any(e.takes_weights for e in named.values()) and self.face.backend != "face_alignment":
+            kinds = {"motion.system": registry.MOTION_SYSTEMS, "renderer": registry.RENDERERS}
+            able = [f"{key}={name}" for key, kind in kinds.items() for name, e in kind.items() if e.takes_weights]
             raise ValueError(
-                f"{' and '.join(users)} need weights that don't ship: make a pack of your files by "
-                "`python -m jobs.weights import sadtalker FILES... out=FOLDER` and set pack=FOLDER (docs/weights.md)"
-            )
-        if not users and self.pack != registry.OPEN and self.face.backend != "face_alignment":
-            raise ValueError(
-                f"'pack' is {self.pack!r}, of which {' and '.join(named)} take nothing: set motion.system=sadtalker "
-                "or renderer=facevid2vid, or leave pack out"
+                f"'pack' is {self.pack!r}, of which {' and '.join(named)} take nothing: set {' or '.join(able)}, "
+                "or leave pack out"
             )
         return self
 

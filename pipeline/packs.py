@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from models import registry
 from models.controls import Controls
-from models.packs import DECLARATION, Declaration, Pack, PackError
+from models.packs import DECLARATION, Declaration, Pack, PackError, shipped_pack
 from pipeline import cache, storage
 from pipeline.config import CacheConfig, RenderConfig, mixed_spaces
 from pipeline.enhancer import find_enhancer
@@ -41,7 +41,6 @@ def settle(config: RenderConfig, clips: Iterable[Clip]) -> RenderConfig:
             find_enhancer(config.enhancer)
         except SetupError as error:
             problems += error.problems
-    pack = None
     if config.pack != registry.OPEN:
         try:
             config = config.model_copy(update={"pack": _pinned(config)})
@@ -54,14 +53,22 @@ def settle(config: RenderConfig, clips: Iterable[Clip]) -> RenderConfig:
     return config
 
 
-def open_pack(config: RenderConfig) -> Pack | None:
-    """The pack of a job; None if it needs none but what ships.
+def open_pack(config: RenderConfig) -> Pack:
+    """The pack of a job. An own one of the space `open` takes what it lacks from what ships.
 
     Raises:
         PackError: no pack there, or not the one that was pinned.
         TransientError: a storage that doesn't answer.
     """
-    return None if config.pack == registry.OPEN else open_at(config.pack, config.cache)
+    if config.pack == registry.OPEN:
+        return shipped_pack()
+    pack = open_at(config.pack, config.cache)
+    return pack.backed_by(shipped_pack()) if pack.space == shipped_pack().space else pack
+
+
+def pack_for(entry: registry.Entry, config: RenderConfig) -> Pack | None:
+    """What a motion system or a renderer is built from in a job; None if it has no networks. Raises as `open_pack`."""
+    return entry.pack_in(open_pack(config)) if entry.takes_weights else None
 
 
 def open_at(setting: str, kept: CacheConfig) -> Pack:
@@ -73,9 +80,7 @@ def open_at(setting: str, kept: CacheConfig) -> Pack:
 def space_of(config: RenderConfig) -> str:
     """The coefficient space that a job's numbers belong to. Raises as `open_pack`."""
     entry = registry.MOTION_SYSTEMS[config.motion.system]
-    space = entry.space or entry.space_in(open_pack(config))
-    assert space is not None, "the settings ask for a pack where one is needed"
-    return space
+    return entry.space or open_pack(config).space
 
 
 def build(builder: Callable[..., T], pack: Pack, **given: Any) -> T:
@@ -98,7 +103,7 @@ def detector_folder(config: RenderConfig) -> str | None:
     if config.face.weights or config.face.backend != "face_alignment":
         return config.face.weights
     pack = open_pack(config)
-    if pack is None or not all(name in pack for name in DETECTORS):
+    if not all(name in pack for name in DETECTORS):
         return None
     paths = {file: pack.path(name) for name, file in DETECTORS.items()}
     told = "\n".join(map(str, paths.values()))
@@ -161,16 +166,14 @@ def _opened(uri: str, pinned: str | None, folder: str, max_gb: float) -> Pack:
     return pack
 
 
-def _unsuited(config: RenderConfig, pack: Pack | None, controls: list[Controls]) -> list[str]:
+def _unsuited(config: RenderConfig, pack: Pack, controls: list[Controls]) -> list[str]:
     """Why a pack doesn't suit a job, a sentence each."""
-    if pack is None:
-        return []
     system, renderer = registry.MOTION_SYSTEMS[config.motion.system], registry.RENDERERS[config.renderer]
-    spaces = system.space_in(pack), renderer.space_in(pack)
-    if spaces[0] != spaces[1]:
+    space = system.space_in(pack)
+    if space != renderer.space_in(pack):
         return [mixed_spaces(config.motion.system, config.renderer, pack.space)]
     wanted: dict[str, str] = {}
-    if spaces[0] == "bfm":
+    if space == "bfm":
         wanted |= dict.fromkeys(registry.BFM_NEEDS, "the space bfm")
     for each in controls:
         users = {
@@ -178,7 +181,10 @@ def _unsuited(config: RenderConfig, pack: Pack | None, controls: list[Controls])
             f"renderer={config.renderer} with controls.size={each.size}, controls.framing={each.framing}": renderer,
         }
         for user, entry in users.items():
-            wanted = dict.fromkeys(entry.needs(pack, each), user) | wanted
+            if entry.pack_in(pack) is pack:
+                wanted = dict.fromkeys(entry.needs(pack, each), user) | wanted
+    if not pack.declaration.provides.keys() & wanted.keys() and config.face.backend != "face_alignment":
+        return [_unused(config, pack, list(wanted))]
     problems = [
         f"pack: {pack.where} has no {name}, which {user} needs; {HOW_TO_ADD}"
         for name, user in wanted.items()
@@ -187,6 +193,16 @@ def _unsuited(config: RenderConfig, pack: Pack | None, controls: list[Controls])
     if not problems and storage.local_path(pack.where):  # a remote pack's files are fetched where they are needed
         problems += [str(error) for error in map(functools.partial(_fault, pack), wanted) if error]
     return problems
+
+
+def _unused(config: RenderConfig, pack: Pack, wanted: list[str]) -> str:
+    """The sentence that refuses a pack of which nothing would be used."""
+    what = f"take {', '.join(wanted)}" if wanted else f"take nothing of the space '{pack.space}'"
+    return (
+        f"pack: {pack.where} is of the space '{pack.space}' and provides {', '.join(pack.declaration.provides)}; "
+        f"motion.system '{config.motion.system}' and renderer '{config.renderer}' {what}: "
+        "choose others, or leave pack out"
+    )
 
 
 def _fault(pack: Pack, name: str) -> PackError | None:

@@ -67,7 +67,7 @@ def write_card(frames: list[tuple[dict[str, str], np.ndarray]], names: list[str]
     rows = "\n".join(
         f"| {row['speaker']} | {row['source']} | {row['licence']} | {row['sha256']} |" for row, _ in frames
     )
-    (OUT / "README.md").write_text(
+    (OUT / "face_space.card.md").write_text(
         f"""# face_space.npz: the open morphable model
 
 A parametric face mesh of 468 vertices and 10 iris points in the numbering of mediapipe's face mesh (Apache-2.0).

@@ -18,17 +18,17 @@ from models.lips import opening_direction, opening_movement, width_direction
 from models.prosody import listen
 from models.rest import Move, add_up, living_face
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "articulator" / "articulator.safetensors"
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "open" / "articulator.safetensors"
 STRETCH_FRAMES, FADE_FRAMES = 1500, 50  # heard at once; over which neighbouring stretches fade into each other
 
 # Model units, as measured in videos of people speaking.
-OPENING_SPREAD, WIDTH_SPREAD = 0.040, 0.031
+OPENING_SPREAD, WIDTH_SPREAD = 0.041, 0.033
 MOST_GAIN = 2.5
 CLOSED_PERCENTILE = 15  # of the opening while speaking: the lips touch for as much of the time
 PARTED = 0.008  # lips nearer than this meet
-SPEAKING = 0.5  # voice from which a frame counts as speech
-PAUSE_FRAMES = 4  # shorter gaps between words leave the lips to the network
-GATE_SMOOTHING = 1.2  # standard deviation, frames
+SPEAKING = 0.85  # voice from which a frame counts as speech
+PAUSE_FRAMES = 6  # shorter gaps between words leave the lips to the network
+GATE_SMOOTHING = 0.8  # standard deviation, frames: lips close within 0.1 s
 LEAST_SPEECH = 10  # frames, to know a clip's spread by
 
 

@@ -17,7 +17,7 @@ from models.checkpoint import read_state
 from models.packs import Pack
 from pipeline import published
 from tests.models.facespace.face_model_files import write_ready
-from tests.models.tiny_pack import BUILDERS, network, write_published
+from tests.models.tiny_pack import BUILDERS, PUBLISHED, network, write_published
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TALKFARM_DATA", ROOT.parent / "shared" / "data"))
@@ -48,7 +48,7 @@ def test_files_of_the_new_set_become_a_pack(tmp_path: Path, capsys):
     assert "still lacking generator" not in said and "head_estimator" not in said
     pack = Pack.open(tmp_path / "pack")
     assert (pack.space, pack.published) == ("bfm", True)
-    assert all(same(pack, name) for name in BUILDERS)
+    assert all(same(pack, name) for name in PUBLISHED)
     assert "Apache License" in pack.licence_text()
     assert pack.declaration.provides["mapping_full"].source == "mapping_00109-model.pth.tar"
     assert pack.declaration.provides["expnet"].source_sha256
@@ -124,6 +124,14 @@ def test_list_verify_and_export(tmp_path: Path, capsys):
     assert main(["verify", str(tmp_path / "packs/mine")]) == 2
     assert "recon.safetensors has the SHA-256" in capsys.readouterr().err
     assert main(["list", str(tmp_path / "nothing")]) == 0
+
+
+def test_the_pack_that_ships(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert "open, ships, space open" in said and "articulator" in said
+    assert main(["verify", "open"]) == 0
 
 
 def test_another_pack_is_not_added_to(tmp_path: Path, capsys):

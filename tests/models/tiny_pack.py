@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from models.articulator.network import Articulator
 from models.facevid2vid.generator import Generator
 from models.facevid2vid.keypoints import KeypointDetector
 from models.packs import Pack, Provided, sha256_of, write_declaration
@@ -38,7 +39,9 @@ SIZES = {
     "recon": {"width": 2},
     "expnet": {},  # these tell their sizes by their weights
     "posevae": {},
+    "articulator": {},
 }
+PUBLISHED = tuple(name for name in SIZES if name != "articulator")
 BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "generator_256": lambda: Generator(**GENERATOR),
     "keypoints_256": lambda: KeypointDetector(**DETECTOR),
@@ -49,6 +52,7 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "recon": lambda: ReconNet(width=2),
     "expnet": lambda: networks(official=True)[0],
     "posevae": lambda: networks(official=True)[1],
+    "articulator": lambda: Articulator(width=8, members=1),
 }
 
 
@@ -59,7 +63,7 @@ def network(name: str, seed: int = 0) -> nn.Module:
         return BUILDERS[name]().eval()
 
 
-def write_pack(folder: Path, names: tuple[str, ...] = tuple(BUILDERS), space: str = "bfm", name: str = "tiny") -> Pack:
+def write_pack(folder: Path, names: tuple[str, ...] = PUBLISHED, space: str = "bfm", name: str = "tiny") -> Pack:
     """A pack of some of the networks."""
     folder.mkdir(parents=True, exist_ok=True)
     provides = {}
@@ -81,7 +85,7 @@ def write_pack(folder: Path, names: tuple[str, ...] = tuple(BUILDERS), space: st
 def write_published(folder: Path, seed: int = 0) -> dict[str, Path]:
     """The networks as the files of both published sets hold them; by the files' names."""
     folder.mkdir(parents=True, exist_ok=True)
-    states = {name: network(name, seed).state_dict() for name in BUILDERS}
+    states = {name: network(name, seed).state_dict() for name in PUBLISHED}
     prefixes = {"audio2exp": "expnet", "audio2pose": "posevae", "face_3drecon": "recon"}
     for side in (256, 512):
         inside = {**prefixes, "generator": f"generator_{side}", "kp_extractor": f"keypoints_{side}"}

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from models import registry
 from models.controls import Controls
-from models.packs import DECLARATION, PackError
+from models.packs import DECLARATION, SHIPPED, PackError, shipped_pack
 from pipeline import packs, storage
 from pipeline.config import RenderConfig, load_config
 from pipeline.errors import SetupError
 from pipeline.manifest import Clip, spec_hash
+from pipeline.stages import MotionStage
 from tests.models.tiny_pack import write_pack
 
+ALIGNED = ("face.backend=face_alignment", "cache.dir=/nowhere")
 NEURAL = ("motion.system=sadtalker", "renderer=facevid2vid")
 
 
@@ -55,8 +58,7 @@ def test_a_pack_is_pinned_by_its_content(folder: Path, monkeypatch: pytest.Monke
     assert settled.weights_with("sadtalker") == f"tiny@{sha256[:8]}:sadtalker+facevid2vid"
     assert packs.settle(settled, [clip()]) == settled
     assert packs.space_of(settled) == "bfm"
-    pack = packs.open_pack(settled)
-    assert pack is not None and pack.path("expnet") == folder / "expnet.safetensors"
+    assert packs.open_pack(settled).path("expnet") == folder / "expnet.safetensors"
 
     moved = shutil.copytree(folder, folder.parent / "moved")
     elsewhere = packs.settle(config(moved), [clip()])
@@ -70,7 +72,7 @@ def test_a_pack_is_pinned_by_its_content(folder: Path, monkeypatch: pytest.Monke
 def test_what_ships_is_left_alone():
     settings = load_config(["manifest=m"])
     assert packs.settle(settings, [clip()]) is settings
-    assert packs.space_of(settings) == "open" and packs.open_pack(settings) is None
+    assert packs.space_of(settings) == "open" and packs.open_pack(settings) is shipped_pack()
     assert settings.weights_with("envelope") == "open:envelope+mesh"
 
 
@@ -82,7 +84,6 @@ def test_a_pack_on_s3_is_fetched_file_by_file(folder: Path, s3: str):
     objects = folder.parent / "cache" / "objects"
     assert len([path for path in objects.rglob("*") if path.is_file()]) == 1, "the licence only"
     pack = packs.open_pack(settled)
-    assert pack is not None
     assert pack.path("expnet").read_bytes() == (folder / "expnet.safetensors").read_bytes()
     storage.write_atomic(f"{s3}/tiny/recon.safetensors", b"other")
     with pytest.raises(PackError, match=r"recon.safetensors has the SHA-256"):
@@ -94,15 +95,22 @@ def test_a_pack_on_s3_is_fetched_file_by_file(folder: Path, s3: str):
 # ---- refusals
 
 
-def test_systems_from_packs_need_one():
-    (problem,) = problems_of(*NEURAL)
-    assert "motion.system 'sadtalker' and renderer 'facevid2vid' need weights that don't ship" in problem
+@pytest.mark.parametrize("words", [NEURAL, ("renderer=facevid2vid",)])
+def test_what_doesn_t_ship_needs_a_pack(words: tuple[str, ...]):
+    (problem,) = problems_of(*words)
+    assert "no weights ship for" in problem and "renderer 'facevid2vid'" in problem
     assert "python -m jobs.weights import sadtalker FILES... out=FOLDER" in problem and "pack=FOLDER" in problem
 
 
-def test_a_pack_that_nothing_uses_is_refused():
-    (problem,) = problems_of("pack=mine")
-    assert "take nothing" in problem and "motion.system=sadtalker" in problem
+def test_a_pack_that_nothing_uses_is_refused(folder: Path, tmp_path: Path):
+    (problem,) = problems_of("motion.system=envelope", "pack=mine")
+    assert "take nothing" in problem and "set motion.system=articulator or motion.system=sadtalker or" in problem
+    (problem,) = refused(config(folder, "motion.system=articulator"))
+    assert "is of the space 'bfm'" in problem and "take nothing of the space 'bfm'" in problem
+    write_pack(tmp_path / "own", ("expnet",), space="open")
+    (problem,) = refused(config(tmp_path / "own", "motion.system=articulator"))
+    assert "provides expnet" in problem and "take articulator" in problem
+    packs.settle(config(folder, "motion.system=articulator", "face.backend=face_alignment"), [clip()])
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,21 @@ def test_own_weights_of_the_open_space_move_the_shipped_renderer(tmp_path: Path)
     write_pack(tmp_path / "own", ("expnet", "posevae"), space="open")
     settled = packs.settle(config(tmp_path / "own", "motion.system=sadtalker"), [clip()])
     assert packs.space_of(settled) == "open"
+
+
+def test_own_weights_go_before_those_that_ship(tmp_path: Path):
+    own = tmp_path / "own"
+    write_pack(own, ("articulator",), space="open")
+    settled = packs.settle(config(own, "motion.system=articulator"), [clip()])
+    pack = packs.open_pack(settled)
+    assert pack.path("articulator") == own / "articulator.safetensors"
+    assert pack.path("face_space") == SHIPPED / "face_space.npz", "what it lacks comes with the program"
+    assert settled.weights_with("articulator").startswith("own@")
+    MotionStage(settled)
+
+    foreign = packs.settle(config(write_pack(tmp_path / "bfm").where, "motion.system=articulator", *ALIGNED), [clip()])
+    taken = packs.pack_for(registry.MOTION_SYSTEMS["articulator"], foreign)
+    assert taken is shipped_pack(), "numbers of another space are of no use"
 
 
 def test_what_a_pack_lacks_is_told_at_once(tmp_path: Path):
