@@ -125,13 +125,13 @@ def test_blink_rate():
     assert 40 <= np.sum((gap[1:] < 0.3 * gap[0]) & (gap[:-1] >= 0.3 * gap[0])) <= 60
 
 
-def test_head_moves_a_little_from_the_portraits_pose():
+def test_head_moves_about_the_portraits_pose_as_peoples_heads_do():
     start = np.array([0.1, -0.2, 0.05, 0.02, 0.01, 0.1])
     motion = generate(np.tile(TALK, 20), face(pose=start), Controls())
     assert np.abs(motion.pose[0] - start).max() < 1e-6
     turn = np.degrees(motion.pose[:, :3] - start[:3])
-    assert (np.abs(turn.mean(0)) < 1).all() and (turn.std(0) > 0.5).all() and (np.abs(turn).max(0) < 12).all()
-    assert np.abs(np.diff(turn, axis=0)).max() < 1.2  # degrees per frame
+    assert (np.abs(turn.mean(0)) < 1.5).all() and (turn.std(0) > 1.5).all() and (turn.std(0) < 5).all()
+    assert np.abs(turn).max() < 20 and np.abs(np.diff(turn, axis=0)).max() < 2  # degrees, degrees per frame
 
 
 def test_head_turns_about_the_neck():
