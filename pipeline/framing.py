@@ -151,15 +151,25 @@ def plan(shape: tuple[int, int], face: FaceFit, mode: Mode, size: int, tight: bo
 def _square(face: FaceFit, tight: bool, extension: float) -> tuple[np.ndarray, float]:
     """Centre and side of the square around a head, pixels of the picture."""
     if tight:
-        points = face.landmarks[:, :2] if len(face.landmarks) == 68 else OpenSpace.load().ibug(face.landmarks)[:, :2]
-        right, left = points[IBUG_RIGHT_EYE].mean(0), points[IBUG_LEFT_EYE].mean(0)
-        eyes, down = (right + left) / 2, points[list(IBUG_MOUTH)].mean(0) - (right + left) / 2
-        half = max(HALF_EYES * np.linalg.norm(left - right), HALF_MOUTH * np.linalg.norm(down))
-        return eyes + DOWN * down, float(2 * half * extension)
+        points = face.landmarks if len(face.landmarks) == 68 else OpenSpace.load().ibug(face.landmarks)
+        centre, side = tight_square(points[:, :2])
+        return centre, side * extension
     outline = outline_of(face)
     low, high = outline.min(0), outline.max(0)
     length = float((high - low).max())
     return (low + high) / 2 - [0, LIFT * length], SIDE * extension * length
+
+
+def tight_square(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and side of the tight square around a face.
+
+    Args:
+        landmarks: iBUG, pixels, shape (68, 2).
+    """
+    right, left = landmarks[IBUG_RIGHT_EYE].mean(0), landmarks[IBUG_LEFT_EYE].mean(0)
+    eyes, down = (right + left) / 2, landmarks[list(IBUG_MOUTH)].mean(0) - (right + left) / 2
+    half = max(HALF_EYES * np.linalg.norm(left - right), HALF_MOUTH * np.linalg.norm(down))
+    return eyes + DOWN * down, float(2 * half)
 
 
 def outline_of(face: FaceFit) -> np.ndarray:

@@ -6,37 +6,26 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from models.interfaces import SAMPLE_RATE
 from pipeline import ffmpeg
-from pipeline.config import CacheConfig, Section
+from pipeline.config import CacheConfig
 from pipeline.evidence import Evidence
 from pipeline.media import probe, video_frames
-from pipeline.networks import NEEDS, NO_WEIGHTS, MetricNetworks, NetworkScores
+from pipeline.networks import METRIC_NETWORKS, NEEDS, NO_WEIGHTS, MetricNetworks, NetworkScores
 from pipeline.observation import METRIC_SIDE, tracked_size
 from pipeline.scoring import NOTHING, Value
-from pipeline.weights import find_weights
+from pipeline.weights import WeightsPlace
 
 
-class WeightsConfig(Section):
+class WeightsConfig(WeightsPlace):
     """Weights of the metric networks; without them their columns say "no weights"."""
-
-    dir: str | None = Field(
-        default=None,
-        description="folder with the files by their published names, local or remote; a SHA256SUMS in it is verified",
-    )
-    files: dict[str, str] = Field(
-        default={},
-        description="weights.files.NAME=URI#sha256=HASH, NAME one of syncnet, inception, identity, lpips, lpips_net, "
-        "emotion",
-    )
 
     def load(self, cache: CacheConfig) -> MetricNetworks | None:
         """The networks that there are weights for, or None. Raises SetupError for wrong files, TransientError."""
         if not self.dir and not self.files:
             return None
-        return MetricNetworks.load(find_weights(self.dir, self.files, cache.folder))
+        return MetricNetworks.load(self.find(cache.folder, METRIC_NETWORKS))
 
 
 @dataclass

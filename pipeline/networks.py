@@ -31,6 +31,7 @@ EVERY = 5  # frames: neighbours look alike, and the networks are slow
 SIDE = 256  # pixels of the longer side at which pictures are compared
 BATCH = 8  # frames per call of a network
 SHORTEST = 45  # windows of SyncNet, 2 s: below, its scores are noise
+METRIC_NETWORKS = ("syncnet", "inception", "identity", "lpips", "lpips_net", "emotion")  # names of their weights
 # The networks that each metric of a clip needs.
 NEEDS = {
     "lse_c": ("syncnet",),
@@ -82,8 +83,8 @@ class MetricNetworks:
         """
         import torch
 
-        from models.checkpoint import WeightsError
         from models.emotion import EmotionNetwork
+        from models.errors import WeightsError
         from models.identity import Identity
         from models.inception import Inception
         from models.lpips import Lpips

@@ -28,13 +28,17 @@ def draw(preview: Preview, features: Features) -> np.ndarray | None:
     if not features.crops or len(made) == 0:
         return None
     chosen = np.unique(np.linspace(0, len(made) - 1, SHOWN).astype(int))
-    real = [features.image(preview.start + int(t)) for t in chosen]
+    real = (
+        [features.image(preview.start + int(t)) for t in chosen]
+        if preview.real is None
+        else [_shown(preview.real[t]) for t in chosen]
+    )
     if isinstance(made, Motion):
         if made.space != "open":
             return None
         pictures = render(made, features.image(preview.start), chosen)
     else:
-        pictures = [cv2.resize(made[t], (CROP, CROP), interpolation=cv2.INTER_AREA) for t in chosen]
+        pictures = [_shown(made[t]) for t in chosen]
     if pictures is None:
         return None
     return np.concatenate([np.concatenate(real, 1), np.concatenate(pictures, 1)], 0)
@@ -59,3 +63,7 @@ def render(motion: Motion, image: np.ndarray, chosen: Sequence[int] | np.ndarray
     portrait = Portrait(image, (0, 0, image.shape[1], image.shape[0]), segment_person(image, face))
     prepared = renderer.prepare(portrait, face.fit)
     return [frame.copy() for batch in renderer.frames(prepared, some, 0, len(some)) for frame in batch]
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (CROP, CROP), interpolation=cv2.INTER_AREA)

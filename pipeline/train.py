@@ -15,6 +15,8 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -24,14 +26,16 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.packs import DECLARATION, LICENCE, Declaration, PackError, Provided
+from models.packs import DECLARATION, LICENCE, Declaration, Pack, PackError, Provided
 from pipeline import storage
 from pipeline.config import CacheConfig, Section, StorageConfig, dump_config
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.learner import Recipe, choose_precision
+from pipeline.packs import open_at
 from pipeline.problems import explain
 from pipeline.speakers import TRAIN, VALIDATION
-from pipeline.trainables import TRAINABLES, Data, Trainable, trainable_class
+from pipeline.trainables import TRAINABLES, Data, Trainable, Warned, trainable_class
+from pipeline.weights import WeightsPlace
 
 PACKAGES = ("talkfarm", "torch", "ray", "numpy")
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +101,7 @@ class TrainConfig(BaseModel):
     )
     progress_every_s: float = Field(default=10.0, gt=0, description="seconds between progress lines")
     workers: WorkersSection = WorkersSection()
+    weights: WeightsPlace = WeightsPlace()
     cache: CacheConfig = CacheConfig()
     storage: StorageConfig = StorageConfig()
 
@@ -124,11 +129,22 @@ class TrainConfig(BaseModel):
         """The trainable. Raises SetupError for unknown options or unsuitable data."""
         kind = trainable_class(self.trainable)
         try:
-            return kind(kind.Options.model_validate(self.options), data)
+            there = replace(data, pack=self._open_pack, weights=self._find_weights)
+            return kind(kind.Options.model_validate(self.options), there)
         except ValidationError as error:
             raise SetupError([f"options: {line}" for line in explain(error, kind.Options, self.options)]) from error
         except ValueError as error:
             raise SetupError([f"{self.trainable}: {error}"]) from error
+
+    def _open_pack(self) -> Pack | None:
+        """The pack that the weights are added to, if it is there. Raises PackError, TransientError."""
+        there = storage.exists(self.pack_path(DECLARATION))
+        return open_at(self.pack_path(), self.cache) if there else None
+
+    def _find_weights(self, name: str) -> Path | None:
+        """The user's file of a network. Raises SetupError for a wrong one, TransientError."""
+        found = self.weights.find(self.cache.folder, [name])
+        return found[name].path if name in found else None
 
     def recipe(self, trainable: Trainable, device: Any) -> Recipe:
         """How steps are made on a device."""
@@ -159,7 +175,8 @@ class Card(BaseModel):
     @cached_property
     def data(self) -> Data:
         """What trainables are built for."""
-        return Data(space=self.made_with["settings"]["space"], styles=self.styles)
+        settings = self.made_with["settings"]
+        return Data(space=settings["space"], styles=self.styles, crops=settings.get("crops", True))
 
     @property
     def has_validation(self) -> bool:
@@ -197,6 +214,14 @@ def check_folder(config: TrainConfig) -> None:
         raise SetupError([f"out={config.out}: {error}"]) from error
 
 
+def warnings_of(trainable: Trainable) -> list[str]:
+    """What a trainable does without, a sentence each. Raises SetupError for weights that can't be used."""
+    try:
+        return trainable.warnings() if isinstance(trainable, Warned) else []
+    except ValueError as error:
+        raise SetupError([str(error)]) from error
+
+
 def absolute(uri: str) -> str:
     """Workers run in folders of their own."""
     path = storage.local_path(uri)
@@ -207,7 +232,13 @@ def absolute(uri: str) -> str:
 
 
 def write_pack(
-    files: dict[str, dict[str, Any]], metrics: dict[str, float], step: int, seen: int, card: Card, config: TrainConfig
+    files: dict[str, dict[str, Any]],
+    metrics: dict[str, float],
+    step: int,
+    seen: int,
+    card: Card,
+    config: TrainConfig,
+    sizes: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write weights, pack.json and model card, the card last; networks of other trainings stay in the pack. The card.
 
@@ -215,6 +246,7 @@ def write_pack(
         files: tensors by name, by network.
         metrics: of the checkpoint that they are from.
         step, seen: steps and samples that it has had.
+        sizes: arguments of networks' constructors that differ from the published sizes, by network.
     Raises:
         SetupError: the pack holds something that this doesn't go with.
     """
@@ -227,7 +259,8 @@ def write_pack(
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
         storage.write_atomic(config.pack_path(file), data)
         digest = hashlib.sha256(data).hexdigest()
-        provided[name] = Provided(file, digest, source=f"jobs.train out={config.out}")
+        own_sizes = dict((sizes or {}).get(name, {}))
+        provided[name] = Provided(file, digest, own_sizes, source=f"jobs.train out={config.out}")
         numbers = sum(tensor.numel() for tensor in tensors.values())
         weights[file] = {"sha256": digest, "bytes": len(data), "numbers": numbers}
     terms = f"{config.licence}\n\nWhat each network was trained on: *.card.md in this folder.\n".encode()

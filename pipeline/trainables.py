@@ -5,14 +5,16 @@ precision, clipping, averages, checkpoints, curves, previews, export) is the loo
 `Trainable`, and name it in `TRAINABLES`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from models.interfaces import Motion
+from models.packs import Pack
 from pipeline.config import Section
 
 if TYPE_CHECKING:
@@ -29,15 +31,22 @@ TOTAL = "total"  # the loss that is minimised; others are shown
 
 @dataclass(frozen=True)
 class Data:
-    """What a trainable may know of the features before it is built.
+    """What a trainable may know before it is built: of the features, and of what else there is.
 
     Args:
         space: coefficient space of expression and pose.
         styles: number of style numbers in the training split.
+        crops: whether rows have face crops.
+        pack: opens the pack that the weights are added to, for networks that learn with others of it; None: nothing is
+            in it yet. Raises PackError.
+        weights: the user's file of a network of `pipeline.weights.CATALOGUE`; None without one.
     """
 
     space: str
     styles: int
+    crops: bool = True
+    pack: Callable[[], Pack | None] = lambda: None
+    weights: Callable[[str], Path | None] = lambda name: None
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,12 @@ class Preview:
     Args:
         start: the first of them.
         made: their motion, to be rendered, or pictures uint8, shape (T, H, W, 3).
+        real: pictures to hold made ones against, of their shape; None: the row's crops.
     """
 
     start: int
     made: Motion | np.ndarray
+    real: np.ndarray | None = None
 
 
 class Trainable(Protocol):
@@ -117,10 +128,30 @@ class Trainable(Protocol):
         ...
 
 
+@runtime_checkable
+class Sized(Protocol):
+    """A trainable whose networks' sizes their tensors don't tell."""
+
+    def sizes(self) -> dict[str, dict[str, Any]]:
+        """Arguments of networks' constructors that differ from the published sizes, by file name of `export`."""
+        ...
+
+
+@runtime_checkable
+class Warned(Protocol):
+    """A trainable that can learn with less than it would like."""
+
+    def warnings(self) -> list[str]:
+        """What is lacking, what that means and how to mend it: told before the training starts, a sentence each."""
+        ...
+
+
 TRAINABLES = {
     "articulator": "pipeline.articulator_training:ArticulatorTrainable",
     "expnet": "pipeline.sadtalker_training:ExpNetTrainable",
     "posevae": "pipeline.sadtalker_training:PoseVAETrainable",
+    "facevid2vid": "pipeline.facevid2vid_training:FaceVid2VidTrainable",
+    "mapping": "pipeline.facevid2vid_training:MappingTrainable",
 }
 
 

@@ -32,8 +32,18 @@ from pipeline.features import META_COLUMNS, Features
 from pipeline.learner import Learner, world_size
 from pipeline.previews import draw
 from pipeline.speakers import TRAIN, VALIDATION
-from pipeline.train import Card, TrainConfig, absolute, check_folder, finished, other_networks, read_card, write_pack
-from pipeline.trainables import Batch, Trainable
+from pipeline.train import (
+    Card,
+    TrainConfig,
+    absolute,
+    check_folder,
+    finished,
+    other_networks,
+    read_card,
+    warnings_of,
+    write_pack,
+)
+from pipeline.trainables import Batch, Sized, Trainable
 
 STATE = "state.pt"  # of a checkpoint
 SCORE = "score"  # by which the best checkpoint is chosen, the lower the better
@@ -54,7 +64,10 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     """
     storage.configure(config.storage.options, config.storage.retries)
     places = {"out": config.out, "features": config.features, "pack": config.pack}
-    config = config.model_copy(update={name: place and absolute(place) for name, place in places.items()})
+    config = config.model_copy(
+        update={name: place and absolute(place) for name, place in places.items()}
+        | {"weights": config.weights.moved(absolute)}
+    )
     card = read_card(config.features)
     trainable = config.build(card.data)
     other_networks(config, card)  # a pack that can't be added to is told before the night
@@ -64,6 +77,8 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
         return done
     held_out = card.splits[VALIDATION]["minutes"]
     tell(f"{config.trainable}: {config.steps} steps on {card.minutes - held_out:.1f} minutes, {held_out:.1f} held out")
+    for lacking in warnings_of(trainable):
+        tell(f"warning: {lacking}")
     with connected(config.cache), _ticking(config, tell):
         result = _fit(config, card)
         best, metrics = _best(result)
@@ -73,7 +88,8 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     for name, network in networks.items():
         network.load_state_dict((state["averages"] or state["networks"])[name])
     metrics = {key: value for key, value in metrics.items() if key not in ("step", "seen", SCORE)}
-    return write_pack(trainable.export(networks), metrics, state["step"], state["seen"], card, config)
+    sizes = trainable.sizes() if isinstance(trainable, Sized) else {}
+    return write_pack(trainable.export(networks), metrics, state["step"], state["seen"], card, config, sizes)
 
 
 def _fit(config: TrainConfig, card: Card) -> Any:

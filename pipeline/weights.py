@@ -1,4 +1,4 @@
-"""Weights of the metric networks, which users bring: where to look for them, and whether they are what they should be.
+"""Weights that users bring, of metrics and losses: where to look for them, and whether they are what they should be.
 
 Two ways to name them: a folder (`weights.dir`), in which files are known by their published names, and one URI per
 network (`weights.files`), followed by `#sha256=` and the hash. A folder may hold a file SHA256SUMS, as the program
@@ -6,12 +6,16 @@ sha256sum writes it; what it lists must agree. Networks themselves only ever see
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Self
+
+from pydantic import Field
 
 from pipeline import cache as cached
 from pipeline import storage
+from pipeline.config import Section
 from pipeline.errors import InputError, SetupError
 from pipeline.problems import nearest
 
@@ -71,7 +75,34 @@ CATALOGUE = {
         "the file drive of the authors of EAT (github.com/yuangan/evaluation_eat)",
         "not stated",
     ),
+    "vgg19": Entry(
+        ("vgg19-dcbb9e9d.pth",),
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "BSD-3-Clause; trained on ImageNet",
+        ("dcbb9e9d",),
+    ),
 }
+
+
+class WeightsPlace(Section):
+    """Where the weights are that the user brings."""
+
+    dir: str | None = Field(
+        default=None,
+        description="folder with the files by their published names, local or remote; a SHA256SUMS in it is verified",
+    )
+    files: dict[str, str] = Field(
+        default={}, description=f"weights.files.NAME=URI#sha256=HASH, NAME one of {', '.join(CATALOGUE)}"
+    )
+
+    def find(self, cache: Path, names: Iterable[str]) -> "dict[str, Weights]":
+        """`find_weights` of some networks."""
+        return find_weights(self.dir, self.files, cache, names)
+
+    def moved(self, change: Callable[[str], str]) -> Self:
+        """The same with every place changed."""
+        files = {name: change(place) for name, place in self.files.items()}
+        return self.model_copy(update={"dir": self.dir and change(self.dir), "files": files})
 
 
 @dataclass(frozen=True)

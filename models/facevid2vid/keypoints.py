@@ -75,6 +75,18 @@ def rotation(turn: Angles) -> Tensor:
     return about_x @ about_y @ about_z
 
 
+def turn_of(matrix_B33: Tensor) -> Angles:
+    """The inverse of `rotation`, for yaws within a quarter turn.
+
+    Head rotations of `models.interfaces` have the same axes but another order: their matrices, not their angles, are
+    the same here.
+    """
+    yaw = matrix_B33[:, 0, 2].clamp(-1, 1).asin()
+    pitch = torch.atan2(-matrix_B33[:, 1, 2], matrix_B33[:, 2, 2])
+    roll = torch.atan2(-matrix_B33[:, 0, 1], matrix_B33[:, 0, 0])
+    return Angles(*(angle / HALF_TURN * 180 for angle in (yaw, pitch, roll)))
+
+
 def place(canonical_BK3: Tensor, head: Head, turn: Angles | None = None) -> Tensor:
     """Keypoints of a head in a pose: R kp + t + expression (equation 2 of the paper), shape (B, K, 3).
 

@@ -1,11 +1,11 @@
 """What face-vid2vid is trained to minimise (section 3.3 of the paper, supplement A.2), and SadTalker's MappingNet.
 
-All functions give the mean over the batch. `WEIGHTS` has the published factors.
+All functions give the mean over the batch. `WEIGHTS` has the published factors, `combined` adds up.
 
 Legend: B pictures, C channels, H W pixels, K keypoints, N points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from models.facevid2vid.keypoints import Angles
 
 WEIGHTS = {
     "perceptual": 10.0,
+    "reconstruction": 100.0,  # ours, where there is no perceptual network
     "adversarial": 1.0,
     "matching": 10.0,  # of the discriminator's features; not in the paper, customary
     "equivariance": 20.0,
@@ -27,6 +28,7 @@ WEIGHTS = {
     "deformation": 5.0,
     "mapped": 20.0,  # SadTalker, section 3.3
 }
+TOTAL = "total"
 MIN_SQUARED_DISTANCE = 0.1  # of two keypoints
 MEAN_DEPTH = 0.33  # of all keypoints
 
@@ -37,6 +39,7 @@ VGG_WEIGHTS = (0.03125, 0.0625, 0.125, 0.25, 1.0)
 VGG_UNUSED = ("classifier.", "features.30.", "features.32.", "features.34.")
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PYRAMID = 4  # sizes of a picture: whole, half, quarter, eighth
+LEAST_SIDE = 16  # pixels: what VGG halves four times
 
 
 class Vgg19(nn.Module):
@@ -77,6 +80,16 @@ class Vgg19(nn.Module):
         return outputs
 
 
+def combined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts, and as "total" their sum, each times its factor of `WEIGHTS`."""
+    return {TOTAL: torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum(), **parts}
+
+
+def pyramid(side_px: int) -> int:
+    """At how many sizes pictures of a side are compared: four, or fewer where the last would be under 16 pixels."""
+    return sum(side_px >> halvings >= LEAST_SIDE for halvings in range(PYRAMID))
+
+
 def perceptual(network: nn.Module, made_B3HW: Tensor, real_B3HW: Tensor, sizes: int = PYRAMID) -> Tensor:
     """How different the features of pictures are, at several sizes.
 
@@ -93,6 +106,20 @@ def perceptual(network: nn.Module, made_B3HW: Tensor, real_B3HW: Tensor, sizes: 
         for weight, a, b in zip(VGG_WEIGHTS, made, real):
             total = total + weight * F.l1_loss(a, b)
     return total
+
+
+def reconstruction(made_B3HW: Tensor, real_B3HW: Tensor, sizes: int = PYRAMID) -> Tensor:
+    """How different pixels are, mean over sizes: what stands in for `perceptual` without its network; not in the paper.
+
+    Args: as of `perceptual`.
+    """
+    levels = [F.l1_loss(shrunk(made_B3HW, halvings), shrunk(real_B3HW, halvings)) for halvings in range(sizes)]
+    return torch.stack(levels).mean()
+
+
+def psnr(made_B3HW: Tensor, real_B3HW: Tensor) -> Tensor:
+    """Peak signal to noise ratio of pictures in 0 .. 1, dB; of the mean squared error over the batch."""
+    return -10 * F.mse_loss(made_B3HW, real_B3HW).clamp_min(1e-10).log10()
 
 
 def adversarial(made: Sequence[Verdict]) -> Tensor:
@@ -139,21 +166,20 @@ class Distortion:
         affine: float = 0.05,
         bend: float = 0.005,
         controls: int = 5,
-        device: torch.device | str = "cpu",
     ) -> "Distortion":
-        """Random ones.
+        """Random ones, on the generator's device.
 
         Args:
             pictures: B.
-            generator: on the CPU.
+            generator: of all that is random.
             affine, bend: standard deviations of matrix entries and strengths.
             controls: points along each side.
         """
-        axis = torch.linspace(-1, 1, controls)
-        points_N2 = torch.cartesian_prod(axis, axis)
-        matrix = torch.eye(2, 3) + affine * torch.randn(pictures, 2, 3, generator=generator)
-        bends = bend * torch.randn(pictures, controls**2, generator=generator)
-        return cls(matrix.to(device), points_N2.to(device), bends.to(device))
+        device = generator.device
+        axis = torch.linspace(-1, 1, controls, device=device)
+        noise_B23 = torch.randn(pictures, 2, 3, generator=generator, device=device)
+        bends_BN = bend * torch.randn(pictures, controls**2, generator=generator, device=device)
+        return cls(torch.eye(2, 3, device=device) + affine * noise_B23, torch.cartesian_prod(axis, axis), bends_BN)
 
     def points(self, points_BN2: Tensor) -> Tensor:
         """Where points of the plane go, shape (B, N, 2)."""

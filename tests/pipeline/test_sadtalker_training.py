@@ -11,7 +11,7 @@ from models.facespace.open import OpenSpace
 from models.interfaces import Motion
 from pipeline.learner import Learner, Recipe
 from pipeline.sadtalker_training import ExpNetTrainable, PoseVAETrainable, closure_of
-from pipeline.trainables import TRAINABLES, Data, trainable_class
+from pipeline.trainables import Data, trainable_class
 from tests.pipeline.made_features import make_features
 
 DATA = Data("open", 2)
@@ -35,7 +35,7 @@ def posevae():
     return PoseVAETrainable(PoseVAETrainable.Options(learning_rate=1e-3), DATA)
 
 
-@pytest.mark.parametrize("name", TRAINABLES)
+@pytest.mark.parametrize("name", ("articulator", "expnet", "posevae"))
 def test_a_few_steps_improve_it(name):
     kind = trainable_class(name)
     trainable = kind(kind.Options(learning_rate=1e-3), DATA)
