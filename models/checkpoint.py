@@ -13,20 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from models.errors import WeightsError
+
 SHOWN = 3  # names of an error message, of each kind
 # What batch normalisation counts while it trains: files of torch before 0.4.1 lack it, and nothing here reads it.
 UNUSED = ".num_batches_tracked"
-
-
-class WeightsError(ValueError):
-    """A file is no checkpoint, or one of another network. The message names the file and what is wrong with it."""
-
-    def __init__(self, path: Path, problem: str):
-        super().__init__(f"{path}: {problem}")
-        self.path, self.problem = path, problem
-
-    def __reduce__(self):
-        return (type(self), (self.path, self.problem))
 
 
 def read_state(path: Path, part: str = "state_dict", prefix: str = "") -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.network import UNIT, Articulator, LipBasis
+from models.articulator.lip_basis import UNIT, LipBasis
+from models.articulator.network import Articulator
 from models.interfaces import FPS, Motion
 from models.lips import opening_direction, width_direction
 from models.teachers.visemes import LABELLED
@@ -66,7 +67,7 @@ class ArticulatorTrainable:
             return
         gain, weight = (self._options.labelled_gain, self._options.labelled) if labelled else (1.0, 1.0)
         windows = features["mel"].astype(np.float32)
-        heards = [windows, _in_another_room(windows, rng)] if learned else [windows]
+        heards = [windows, in_another_room(windows, rng)] if learned else [windows]
         for run in runs_of(features["seen"]):
             if run.stop - run.start < LEAST_FRAMES:
                 continue
@@ -124,7 +125,7 @@ class ArticulatorTrainable:
         return {"articulator": {name: value.half() for name, value in networks["articulator"].state_dict().items()}}
 
 
-def _in_another_room(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def in_another_room(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mel windows as through another microphone, louder or softer, over a background noise."""
     colour = np.interp(np.arange(windows.shape[1]), COLOUR_BANDS, 0.5 * rng.standard_normal(len(COLOUR_BANDS)))
     coloured = windows + 0.3 * rng.standard_normal() + colour[:, None]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from models import registry
 from models.controls import Controls
+from models.errors import WeightsError
 from models.packs import DECLARATION, Declaration, Pack, PackError, shipped_pack
 from pipeline import cache, storage
 from pipeline.config import CacheConfig, RenderConfig, mixed_spaces
@@ -89,8 +90,6 @@ def build(builder: Callable[..., T], pack: Pack, **given: Any) -> T:
     Raises:
         RenderError: the pack's files are damaged or don't fit the network, or can't be fetched.
     """
-    from models.checkpoint import WeightsError
-
     try:
         return builder(pack=pack, **given)
     except (PackError, WeightsError) as error:

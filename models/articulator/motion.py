@@ -10,7 +10,8 @@ import numpy as np
 from scipy.ndimage import binary_closing, gaussian_filter1d
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.network import COORDINATES, Articulator, LipBasis
+from models.articulator.inference import LipReader
+from models.articulator.lip_basis import COORDINATES, LipBasis
 from models.controls import Controls
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion, Speech
@@ -36,19 +37,19 @@ class ArticulatorMotion:
     """A motion system (`models.interfaces.MotionSystem`) in the open space.
 
     Args:
-        network: in evaluation mode.
+        network: tells lips.
         open_space: the morphable model; default: the shipped one.
     """
 
     space = "open"
 
-    def __init__(self, network: Articulator, open_space: OpenSpace | None = None):
+    def __init__(self, network: LipReader, open_space: OpenSpace | None = None):
         self._network, self._space, self._basis = network, open_space or OpenSpace.load(), LipBasis.load()
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> "ArticulatorMotion":
         """With the shipped weights, or others."""
-        return cls(Articulator.load(path))
+        return cls(LipReader.load(path))
 
     def generate(self, speech: Speech, source: FaceFit, controls: Controls, seed: int) -> Motion:
         """Motion of the whole clip. The same arguments give the same numbers.

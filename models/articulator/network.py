@@ -6,27 +6,17 @@ error of the coordinates is that of the mouth's vertices.
 Legend: B clips, T frames, H heard (156), W channels, K lip coordinates.
 """
 
-from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from models.articulator.hearing import HEARD
+from models.articulator.inference import DILATIONS, GROUPS
+from models.articulator.lip_basis import COORDINATES
 from models.checkpoint import count_blocks, fill, read_state
-from models.facespace import topology as top
-from models.facespace.open import OpenSpace
-from models.interfaces import EXPRESSION
 
-UNIT = 0.04  # model units: the usual size of lip coordinates, which the network tells in these
-COORDINATES = 16  # 97 % of what mouths do in talking videos
-LIP_MOVEMENTS = ("jaw", "pucker", "funnel", "stretch", "smile", "frown", "press", "roll", "upper", "lower")
-LIP_MOVEMENTS += ("mouth", "lips", "dimple", "chin")  # beginnings of the names of movements
-CHIN = (152, 148, 377, 176, 400, 199, 200)  # vertices of its middle
-DILATIONS = (1, 1, 2, 2, 4)
-GROUPS = 8
 DROPPED, DROPPED_HEARD = 0.25, 0.1  # shares, in training
 
 
@@ -82,42 +72,3 @@ class Articulator(nn.Module):
         network = cls(len(first) if first is not None else 96, max(1, count_blocks(state, "members")))
         fill(network, state, path)
         return network
-
-    @torch.no_grad()
-    def tell(self, heard: np.ndarray) -> np.ndarray:
-        """Lip coordinates (T, K) of what is heard (T, H)."""
-        return UNIT * self(torch.from_numpy(np.ascontiguousarray(heard, np.float32))[None])[0].numpy()
-
-
-class LipBasis:
-    """Lip coordinates and expressions.
-
-    The principal displacements of mouth and chin under the authored lip movements, of unit length: a coordinate of 1
-    moves these vertices by one model unit, root mean square.
-
-    Attributes:
-        movements: expression per coordinate, shape (K, 64).
-    """
-
-    def __init__(self, space: OpenSpace):
-        names = [name for name in space.direction_names if name.startswith(LIP_MOVEMENTS)]
-        directions = np.stack([space.direction(name) for name in names])
-        vertices = [*top.LIPS, *CHIN]
-        moved = space.expression[:, vertices].reshape(EXPRESSION, -1) / np.sqrt(len(vertices))
-        left, sizes, right = np.linalg.svd(directions @ moved, full_matrices=False)
-        self.movements = (left[:, :COORDINATES] / sizes[:COORDINATES]).T @ directions
-        self._projection = moved @ right[:COORDINATES].T
-
-    @classmethod
-    @cache
-    def load(cls) -> "LipBasis":
-        """Of the shipped face space."""
-        return cls(OpenSpace.load())
-
-    def coordinates(self, expression: np.ndarray) -> np.ndarray:
-        """The nearest lips: expression (..., 64) -> (..., K)."""
-        return expression @ self._projection
-
-    def expression(self, coordinates: np.ndarray) -> np.ndarray:
-        """Lip coordinates (..., K) -> expression (..., 64)."""
-        return coordinates @ self.movements

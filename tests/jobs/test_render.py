@@ -90,7 +90,7 @@ def test_light_imports(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "needless"), [("articulator", ("ray", "pandas")), ("envelope", ("torch", "ray", "librosa"))]
+    ("system", "needless"), [("articulator", ("torch", "ray", "pandas")), ("envelope", ("torch", "ray", "librosa"))]
 )
 def test_one_clip_loads_what_it_needs_only(
     system: str, needless: tuple[str, ...], inputs: Path, tmp_path: Path

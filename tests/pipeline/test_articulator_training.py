@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.articulator.lip_basis import UNIT, LipBasis
 from models.articulator.motion import ArticulatorMotion
-from models.articulator.network import UNIT, Articulator, LipBasis
+from models.articulator.network import Articulator
 from models.interfaces import Motion
 from models.teachers.visemes import LABELLED
 from pipeline.articulator_training import LEAST_FRAMES, SAMPLE_FRAMES, ArticulatorTrainable

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.articulator.hearing import Habit, hear
+from models.articulator.lip_basis import COORDINATES, LipBasis
 from models.articulator.motion import (
     FADE_FRAMES,
     OPENING_SPREAD,
@@ -12,7 +13,6 @@ from models.articulator.motion import (
     _fades,
     calibrate,
 )
-from models.articulator.network import COORDINATES, LipBasis
 from models.controls import BlinkControls, Controls, ExpressionControls, PoseControls
 from models.facespace.open import OpenSpace
 from models.lips import opening_direction, width_direction

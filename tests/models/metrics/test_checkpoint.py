@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from models.checkpoint import WeightsError, fill, load_strict, read_state
+from models.checkpoint import fill, load_strict, read_state
+from models.errors import WeightsError
 
 
 class Small(nn.Module):

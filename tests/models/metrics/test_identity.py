@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from models.alignment import fit_similarity
-from models.checkpoint import WeightsError
+from models.errors import WeightsError
 from models.facespace import topology as top
 from models.identity import TEMPLATE, Identity, align_face, csim, five_points
 from tests.models.metrics.networks import assert_same, normalise, randomise

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.checkpoint import WeightsError
+from models.errors import WeightsError
 from models.inception import Inception
 from tests.models.metrics.networks import assert_same, normalise, randomise
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.checkpoint import WeightsError
+from models.errors import WeightsError
 from models.lpips import Lpips
 
 # torchvision's `features`: number of a convolution -> channels in, out, kernel
