@@ -111,13 +111,23 @@ def _facevid2vid(device: str, pack: Pack, controls: Controls) -> Renderer:
     for name, network in zip(names, (generator, detector, mapping)):
         load_strict(network, pack.path(name))
     animator = Animator(generator, detector, mapping, device=device)
-    return FaceVid2VidRenderer(animator, space=pack.space, side=controls.size, official=pack.published)
+    side = _facevid2vid_side(pack, controls)
+    return FaceVid2VidRenderer(animator, space=pack.space, side=side, official=pack.published)
+
+
+def _facevid2vid_side(pack: Pack, controls: Controls) -> int:
+    """Pixels of the networks' square: the clip's size, or what comes nearest among networks of an own training."""
+    from models.facevid2vid.sizes import SIDES
+
+    trained = [] if pack.published else [side for side in SIDES if f"generator_{side}" in pack]
+    return min(trained, key=lambda side: abs(side - controls.size), default=controls.size)
 
 
 def _facevid2vid_needs(pack: Pack, controls: Controls) -> tuple[str, ...]:
     is_put_back = controls.framing in ("full", "extfull")
     mapping = "mapping_full" if is_put_back and (pack.published or "mapping_full" in pack) else "mapping_crop"
-    return (f"generator_{controls.size}", f"keypoints_{controls.size}", mapping)
+    side = _facevid2vid_side(pack, controls)
+    return (f"generator_{side}", f"keypoints_{side}", mapping)
 
 
 def build_bfm(pack: Pack) -> "BfmSpace":

@@ -26,7 +26,7 @@ from models.facevid2vid.frozen import Frozen
 from models.facevid2vid.generator import Generator
 from models.facevid2vid.keypoints import Angles, Head, HeadEstimator, KeypointDetector, angles, place, turn_of
 from models.facevid2vid.losses import TOTAL, Distortion, Vgg19
-from models.facevid2vid.sizes import KEYPOINTS, MAPPING_SIZES, PIXELS, SIZES
+from models.facevid2vid.sizes import KEYPOINTS, MAPPING_SIZES, SIZES, TRAINED_SIDES
 from models.sadtalker.mapping import MappingNet
 from models.sadtalker.windows import coefficient_windows
 from pipeline.config import Section
@@ -159,7 +159,7 @@ class FaceVid2VidTrainable(PairTraining):
     def __init__(self, options: PairOptions, data: Data):
         super().__init__(options, data)
         pack = data.pack()
-        for other in (f"generator_{px}" for px in PIXELS if px != options.px):
+        for other in (f"generator_{px}" for px in TRAINED_SIDES if px != options.px):
             if pack is not None and other in pack:
                 raise ValueError(
                     f"the pack {pack.where} has {other}: other sizes of pictures go into packs of their own"

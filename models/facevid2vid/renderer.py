@@ -18,10 +18,10 @@ from models.facespace.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from models.facevid2vid.generator import Generator
 from models.facevid2vid.inference import Animator, Source
 from models.facevid2vid.keypoints import KeypointDetector
+from models.facevid2vid.sizes import SIDES
 from models.interfaces import FaceFit, Motion, Portrait
 from models.sadtalker.mapping import ALIGNED_COEFFICIENTS, COEFFICIENTS, MappingNet
 
-SIDES = (256, 512)  # pixels of the network's square
 REACH = 4.0  # side of the square in distances of the outer eye corners: head and shoulders, as in crops
 SNUG = 0.75  # a square of at least this share of the view's shorter side becomes as long as that: no edge to hide
 FEATHER = 0.06  # of the square's side, over which it blends into the picture
@@ -57,7 +57,7 @@ class FaceVid2VidRenderer:
     Args:
         animator: networks with their weights.
         space: coefficient space that these were trained with, "open" or "bfm".
-        side: pixels of the square that they were trained with, 256 or 512.
+        side: pixels of the square that they were trained with, one of `SIDES`; a view of another size is scaled.
         official: for the published weights, which speak Deep3DFaceRecon's poses.
     Raises:
         ValueError: a square of another size, a mapping network of neither 70 nor 73 coefficients, or official weights
@@ -66,7 +66,7 @@ class FaceVid2VidRenderer:
 
     def __init__(self, animator: Animator, *, space: str = "open", side: int = 256, official: bool = False):
         if side not in SIDES:
-            raise ValueError(f"the network's square has {' or '.join(map(str, SIDES))} pixels a side, not {side}")
+            raise ValueError(f"the network's square has {', '.join(map(str, SIDES))} pixels a side, not {side}")
         if official and space != "bfm":
             raise ValueError(f"the published weights speak of the face model bfm, not {space!r}")
         if animator.coefficients not in (COEFFICIENTS, ALIGNED_COEFFICIENTS):

@@ -5,7 +5,8 @@
 
 from typing import Any
 
-PIXELS = (64, 256)  # sides of the squares that networks can be trained for
+SIDES = (64, 256, 512)  # pixels of the squares that networks see
+TRAINED_SIDES = (64, 256)  # that ours learn from crops of 256 pixels
 
 KEYPOINTS = {"paper": 15, "small": 8}
 
