@@ -1,9 +1,13 @@
 """How SadTalker's motion networks learn from features of talking videos (SadTalker, 3; supplement, B.3).
 
+Both hear a voice against its own habit (`models.sadtalker.hearing`): what a room, a microphone or a voice adds is gone
+before they listen.
+
 Legend: B samples, T frames, M S mel bands and steps, E expression, P pose.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,32 +15,48 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from models.articulator.hearing import Habit
+from models.articulator.lip_basis import LipBasis
 from models.facespace.open import OpenSpace
-from models.interfaces import EXPRESSION, IDENTITY, Motion
+from models.interfaces import EXPRESSION, FPS, IDENTITY, Motion
+from models.lips import opening_direction, width_direction
 from models.sadtalker import expnet, posevae
 from models.sadtalker.expnet import ExpNet
+from models.sadtalker.hearing import compare
 from models.sadtalker.landmarks import FrontalLandmarks
-from models.sadtalker.losses import critic_loss, expnet_losses, eye_ratio, posevae_losses, ratio_when_closed
+from models.sadtalker.losses import (
+    PoseWeights,
+    critic_loss,
+    expnet_losses,
+    eye_ratio,
+    posevae_losses,
+    ratio_when_closed,
+)
 from models.sadtalker.posevae import PoseDiscriminator, PoseVAE
 from models.teachers.visemes import LABELLED
+from pipeline.articulator_training import in_another_room
 from pipeline.config import Section
 from pipeline.features import Features
 from pipeline.take import runs_of
 from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn
 
-# Beginnings of names of movements.
-LIPS = ("jaw", "pucker", "funnel", "press", "lips", "upper", "lower", "stretch", "smile")
-LIDS = ("blink", "lid", "squint")
+LIDS = ("blink", "lid", "squint")  # beginnings of names of movements
 SHUT_RATIO = 0.25  # of the open eye's height: a blink ratio down here is a shut eye
 OPEN_PERCENTILE = 75  # of the blink ratio over a row: how the eyes are when they are open
+OPEN_EYES = 0.2  # largest closure of a reference
+LEAST_FRAMES = FPS  # of a stretch, to know where its lips are on average
+EMBEDDED = "embedded"  # what a frozen audio encoder makes of a batch, beside the batch
+# What heads do in a second, radians and model units: one of each weighs the same in what PoseVAE learns.
+USUAL_CHANGE = np.array([0.06, 0.07, 0.04, 0.09, 0.08, 0.01], np.float32)
 
 
 class ExpNetTrainable:
     """ExpNet: mel windows, a reference expression and a blink signal to expressions.
 
-    The paper's teacher is a lip network run on a still picture, so that nothing but lips moves. Ours is the real face
-    of the same moment, of which lips and lids are taken and the rest is the reference's: brows and cheeks, which the
-    sound doesn't determine, stay where they were, and lids do what the blink signal says.
+    The paper's teacher is a lip network run on a still picture, so that nothing but lips moves. Ours is made of what is
+    known of the same moment: lips move about the reference's as the real ones, or those of labelled speech, do about
+    their mean; lids are the real ones, which the blink signal tells; brows and cheeks, which the sound doesn't
+    determine, stay the reference's. What a face wears at rest is thereby taken out.
     """
 
     class Options(Section):
@@ -45,55 +65,90 @@ class ExpNetTrainable:
         size: Literal["paper", "small"] = Field(default="small", description="of the network")
         frames: int = Field(default=5, ge=1, le=250, description="consecutive frames of a sample")
         teacher: Literal["lips", "all"] = Field(
-            default="lips", description="what is learned of the real face: lips and lids (open space only), or all"
+            default="lips", description="what the sound moves: lips, or brows and cheeks as well"
         )
-        learning_rate: float = Field(default=2e-5, gt=0, description="of Adam; the paper's is 2e-5")
+        labelled_gain: float = Field(default=2.0, gt=0, description="real lips move this much more than labelled ones")
+        noise: float = Field(default=0.3, ge=0, description="added to what is heard, standard deviations of a band")
+        dropped: float = Field(default=0.3, ge=0, lt=1, description="share of the sound's vector left out in training")
+        learning_rate: float = Field(
+            default=2e-3, gt=0, description="of AdamW, at its highest; the paper's, of Adam on far more data, is 2e-5"
+        )
 
     columns = ("expression", "eye_motion", "mel", "seen")
-    average = 0.0
+    average = 0.99
     batch = 32
-    score = "lips"
+    score = "missed"
 
     def __init__(self, options: Options, data: Data):
         if data.space != "open":
             raise ValueError(f"the features' space is '{data.space}': landmark losses know the open one only, so far")
         self._options = options
-        self._keep = _span(OpenSpace.load(), (*LIPS, *LIDS)) if options.teacher == "lips" else np.eye(EXPRESSION)
-        self.turns = {"expnet": Turn(("expnet",), options.learning_rate)}
+        self._lids = _span(OpenSpace.load(), LIDS)
+        everything, basis = np.eye(EXPRESSION), LipBasis.load()
+        lips = basis.expression(basis.coordinates(everything))
+        self._heeded = (lips if options.teacher == "lips" else everything - self._lids).astype(np.float32)
+        self.turns = {"expnet": Turn(("expnet",), options.learning_rate, weight_decay=0.03)}
 
     def build(self) -> dict[str, nn.Module]:
-        """ "expnet", and "landmarks", which has no weights."""
-        return {"expnet": ExpNet(**expnet.SIZES[self._options.size]), "landmarks": FrontalLandmarks(OpenSpace.load())}
+        """ "expnet", which begins by keeping the reference, and "landmarks", which has no weights."""
+        network = ExpNet(**expnet.SIZES[self._options.size], dropped=self._options.dropped)
+        network.keep_reference()
+        return {"expnet": network, "landmarks": FrontalLandmarks(OpenSpace.load())}
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
-        """Stretches without gaps, each with a reference of open eyes from anywhere in the row."""
+        """Stretches without gaps, each with a reference of open eyes from anywhere in the row.
+
+        Real voices are heard as they are and in another room, labelled ones in another room only.
+        """
+        labelled, learned = features.origin.speaker.startswith(LABELLED), features.origin.split == "train"
         closure = closure_of(features["eye_motion"][:, 0])
-        candidates = np.flatnonzero(features["seen"] & (closure < 0.2))
-        if not len(candidates):
+        candidates = np.flatnonzero(features["seen"] & (closure < OPEN_EYES))
+        if not len(candidates) or (labelled and not learned):
             return
-        for start in _starts(features["seen"], self._options.frames, self._options.frames):
-            part = slice(start, start + self._options.frames)
-            reference = features["expression"][rng.choice(candidates)]
-            yield {
-                "mel": features["mel"][part],
-                "expression": features["expression"][part],
-                "reference": reference,
-                "closure": closure[part],
-            }
+        windows = features["mel"].astype(np.float32)
+        rooms = ([] if labelled else [windows]) + ([in_another_room(windows, rng)] if learned else [])
+        gain = self._options.labelled_gain if labelled else 1.0
+        for run in runs_of(features["seen"]):
+            if run.stop - run.start < LEAST_FRAMES:
+                continue
+            real = features["expression"][run]
+            moved = gain * (real - real.mean(0)) @ self._heeded
+            for room in rooms:
+                heard = compare(room[run], Habit.of_windows(room[run])).astype(np.float16)
+                for start in range(0, len(real) - self._options.frames + 1, self._options.frames):
+                    part = slice(start, start + self._options.frames)
+                    reference = features["expression"][rng.choice(candidates)]
+                    yield {
+                        "mel": heard[part],
+                        "reference": reference,
+                        "change": (moved[part] + (real[part] - reference) @ self._lids).astype(np.float32),
+                        "closure": closure[run][part],
+                    }
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Distillation, eyes and landmarks. Without a lip reader, which the user would bring, there is no read loss."""
-        made, teacher, landmarks, ratio = self._made(networks, batch)
+        mel_BTMS = batch["mel"].float()
+        noise = torch.randn(mel_BTMS.shape, generator=generator, device=mel_BTMS.device)
+        made, teacher, landmarks, ratio = self._made(networks, batch, mel_BTMS + self._options.noise * noise)
         return expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio)
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Distillation, eyes, landmarks, and the mean error of the lips' landmarks in percent of the eye distance."""
-        made, teacher, landmarks, ratio = self._made(networks, batch)
+        """Correlations of opening and width with the real ones, what both miss to 1 on average, and the losses' parts.
+
+        Besides, the mean error of the lips' landmarks in percent of the eye distance.
+        """
+        made, teacher, landmarks, ratio = self._made(networks, batch, batch["mel"].float())
         parts = expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio)
         ours, wanted = (points[:, :, 48:] for points in landmarks)
         eye_distance = (landmarks[1][..., 45, :] - landmarks[1][..., 36, :]).norm(dim=-1)
         lips = 100 * ((ours - wanted).norm(dim=-1).mean(-1) / eye_distance).mean()
-        return {"lips": lips, **{name: value for name, value in parts.items() if name != TOTAL}}
+        moved, real = (x - batch["reference"][:, None] for x in (made, teacher))
+        alike = {
+            name: _correlation(*(x @ torch.from_numpy(direction).to(x) for x in (moved, real)))
+            for name, direction in (("opening", opening_direction()), ("width", width_direction()))
+        }
+        missed = 1 - torch.stack(list(alike.values())).mean()
+        return {"missed": missed, **alike, "lips": lips, **{k: value for k, value in parts.items() if k != TOTAL}}
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """The row's sound and blinks on the face of its first frame; head and gaze are the real ones."""
@@ -104,7 +159,7 @@ class ExpNetTrainable:
         frames = run.stop - run.start
         with torch.no_grad():
             made = networks["expnet"](
-                torch.from_numpy(features["mel"][run].astype(np.float32))[:, None].to(device),
+                torch.from_numpy(_heard(features, run))[:, None].to(device),
                 torch.from_numpy(features["expression"][[run.start] * frames].copy()).to(device),
                 torch.from_numpy(closure_of(features["eye_motion"][:, 0])[run].copy())[:, None].to(device),
             )
@@ -113,17 +168,17 @@ class ExpNetTrainable:
         return Preview(run.start, motion)
 
     def export(self, networks: Networks) -> dict[str, dict[str, Tensor]]:
-        """expnet.safetensors, as `models.sadtalker.motion.SadTalkerMotion.load` wants it."""
-        return {"expnet": dict(networks["expnet"].state_dict())}
+        """expnet.safetensors, in half precision, as `models.sadtalker.motion.SadTalkerMotion.load` wants it."""
+        return {"expnet": _halved(networks["expnet"].state_dict())}
 
-    def _made(self, networks: Networks, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+    def _made(
+        self, networks: Networks, batch: Batch, mel_BTMS: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
         """Generated and teacher's expression, both faces' landmarks, and what the eyes shall do."""
-        mel_BTMS, real_BTE, reference_BE = (batch[name].float() for name in ("mel", "expression", "reference"))
-        closure_BT = batch["closure"].float()
+        reference_BE, closure_BT = batch["reference"].float(), batch["closure"].float()
         frames = mel_BTMS.shape[1]
         reference_BTE = reference_BE[:, None].expand(-1, frames, -1)
-        keep = torch.from_numpy(self._keep).to(real_BTE)
-        teacher_BTE = reference_BTE + (real_BTE - reference_BTE) @ keep
+        teacher_BTE = reference_BTE + batch["change"].float()
         made_NE = networks["expnet"](
             mel_BTMS.flatten(0, 1)[:, None], reference_BTE.flatten(0, 1), closure_BT.flatten()[:, None]
         )
@@ -136,22 +191,39 @@ class ExpNetTrainable:
 
 
 class PoseVAETrainable:
-    """PoseVAE: sound, style and noise to half a second and more of head motion, with a critic."""
+    """PoseVAE: sound, style and noise to half a second and more of head motion, with a critic.
+
+    The reference is any frame of the row, not the one before the chunk: a portrait is any moment of its person, and
+    every chunk of a clip is told apart from it (`models.sadtalker.chunks`).
+    """
 
     class Options(Section):
         """Settings."""
 
         size: Literal["paper", "small"] = Field(default="small", description="of the network")
-        stride: int = Field(default=8, ge=1, description="frames from one sample to the next")
-        learning_rate: float = Field(default=1e-4, gt=0, description="of Adam, both turns; the paper's is 1e-4")
+        expnet: str | None = Field(
+            default=None,
+            description="file of a trained ExpNet whose audio encoder is taken as it is, which saves most of the work; "
+            "default: an own one, which learns along",
+        )
+        stride: int = Field(default=4, ge=1, description="frames from one sample to the next")
+        divergence: float = Field(
+            default=0.003,
+            ge=0,
+            description="weight of the latent's divergence from the normal distribution against the reconstruction, of "
+            "which a chunk's usual change is 1 per number; at the paper's 1, of other units, every head stands still",
+        )
+        adversarial: float = Field(default=0.1, ge=0, description="weight of the critic's opinion; the paper's is 0.7")
+        learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, both turns; the paper's is 1e-4")
 
     columns = ("pose", "mel", "seen")
-    average = 0.0
-    batch = 64
+    average = 0.99
+    batch = 16
     score = "reconstruction"
 
     def __init__(self, options: Options, data: Data):
         self._options, self._styles = options, max(1, data.styles)
+        self._weights = PoseWeights(divergence=options.divergence, adversarial=options.adversarial)
         rate = options.learning_rate
         self.turns = {"critic": Turn(("critic",), rate), "posevae": Turn(("posevae",), rate)}
 
@@ -159,56 +231,68 @@ class PoseVAETrainable:
         """ "posevae" and "critic"."""
         size: dict[str, Any] = dict(posevae.SIZES[self._options.size])
         widths = size.pop("critic", (256, 512, 1024))
-        return {
-            "posevae": PoseVAE(**size, styles=self._styles, critic=None),
-            "critic": PoseDiscriminator(widths),
-        }
+        if not self._options.expnet:
+            network = PoseVAE(**size, styles=self._styles, critic=None)
+        else:
+            listener = ExpNet.load(Path(self._options.expnet))
+            size |= expnet.sizes_of(listener.state_dict())
+            network = PoseVAE(**size, styles=self._styles, critic=None)
+            network.audio_encoder["audio_encoder"] = listener.audio_encoder
+        return {"posevae": network, "critic": PoseDiscriminator(widths)}
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
-        """A reference frame and the chunk after it; speakers of other splits borrow a style."""
+        """Chunks without gaps, each with a reference from anywhere in the row.
+
+        Speakers of other splits borrow a style.
+        """
         if features.origin.speaker.startswith(LABELLED):
             return  # its head doesn't move
         style = features.origin.style if features.origin.style >= 0 else features.origin.identity % self._styles
-        for start in _starts(features["seen"], 1 + posevae.CHUNK, self._options.stride):
-            part = slice(start + 1, start + 1 + posevae.CHUNK)
-            first = features["pose"][start]
-            yield {
-                "mel": features["mel"][part],
-                "start": first,
-                "change": features["pose"][part] - first,
-                "style": np.array(style, np.int64),
-            }
+        candidates = np.flatnonzero(features["seen"])
+        for run in runs_of(features["seen"]):
+            if run.stop - run.start < posevae.CHUNK:
+                continue
+            heard = _heard(features, run).astype(np.float16)
+            for start in range(0, len(heard) - posevae.CHUNK + 1, self._options.stride):
+                part = slice(start, start + posevae.CHUNK)
+                reference = features["pose"][rng.choice(candidates)]
+                yield {
+                    "mel": heard[part],
+                    "start": reference,
+                    "change": features["pose"][run][part] - reference,
+                    "style": np.array(style, np.int64),
+                }
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The critic's, or those of the autoencoder with the critic's opinion."""
+        real = self._in_units(batch["change"])
         if turn == "critic":
             with torch.no_grad():
                 made, _, _ = self._made(networks, batch, generator)
             critic = networks["critic"]
-            return {TOTAL: critic_loss(critic(batch["change"]), critic(made.detach()))}
+            return {TOTAL: critic_loss(critic(real), critic(made.detach()))}
         made, mean, log_variance = self._made(networks, batch, generator)
-        return posevae_losses(
-            made.float(), batch["change"], mean.float(), log_variance.float(), networks["critic"](made)
-        )
+        scores = networks["critic"](made)
+        return posevae_losses(made, real, mean.float(), log_variance.float(), scores, self._weights)
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Reconstruction and divergence, and how lively motion from noise is: its spread over the real one's."""
         made, mean, log_variance = self._made(networks, batch, generator)
-        parts = posevae_losses(made.float(), batch["change"], mean.float(), log_variance.float())
+        parts = posevae_losses(made, self._in_units(batch["change"]), mean.float(), log_variance.float())
         free = self._decoded(networks, batch, torch.randn(mean.shape, generator=generator, device=mean.device))
         spread = free.float().std(1).mean() / batch["change"].std(1).mean().clamp_min(1e-6)
         return {"spread": spread, **{name: value for name, value in parts.items() if name != TOTAL}}
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """A head motion from noise for the row's first chunk; face and gaze are the real ones."""
-        starts = _starts(features["seen"], 1 + posevae.CHUNK, 1)
-        if not starts:
+        run = _longest(features["seen"])
+        if run is None or run.stop - run.start < posevae.CHUNK:
             return None
         device = next(networks["posevae"].parameters()).device
-        part = slice(starts[0] + 1, starts[0] + 1 + posevae.CHUNK)
-        first = features["pose"][starts[0]]
+        part = slice(run.start, run.start + posevae.CHUNK)
+        first = features["pose"][run.start]
         batch = {
-            "mel": torch.from_numpy(features["mel"][part].copy())[None].to(device),
+            "mel": torch.from_numpy(_heard(features, run)[: posevae.CHUNK])[None].to(device),
             "start": torch.from_numpy(first.copy())[None].to(device),
             "style": torch.zeros(1, dtype=torch.int64, device=device),
         }
@@ -220,14 +304,25 @@ class PoseVAETrainable:
         return Preview(part.start, motion)
 
     def export(self, networks: Networks) -> dict[str, dict[str, Tensor]]:
-        """posevae.safetensors, as `models.sadtalker.motion.SadTalkerMotion.load` wants it, critic included."""
-        critic = {f"netD_motion.{name}": tensor for name, tensor in networks["critic"].state_dict().items()}
-        return {"posevae": {**networks["posevae"].state_dict(), **critic}}
+        """posevae.safetensors, in half precision, as `models.sadtalker.motion.SadTalkerMotion.load` wants it.
+
+        The critic is left out: it has done its work.
+        """
+        return {"posevae": _halved(networks["posevae"].state_dict())}
 
     def _made(self, networks: Networks, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The change again, in usual ones, and mean and logarithm of the variance of the latent."""
         network: Any = networks["posevae"]
         noise = torch.randn(len(batch["start"]), network.latent, generator=generator, device=batch["start"].device)
-        return network(batch["change"], batch["start"], self._embedded(network, batch), batch["style"], noise)
+        made, mean, log_variance = network(
+            batch["change"], batch["start"], self._embedded(network, batch), batch["style"], noise
+        )
+        return self._in_units(made), mean, log_variance
+
+    @staticmethod
+    def _in_units(change_BTP: Tensor) -> Tensor:
+        """A change of the pose in usual ones."""
+        return change_BTP.float() / torch.from_numpy(USUAL_CHANGE).to(change_BTP.device)
 
     def _decoded(self, networks: Networks, batch: Batch, latent_BZ: Tensor) -> Tensor:
         network: Any = networks["posevae"]
@@ -236,7 +331,13 @@ class PoseVAETrainable:
 
     def _embedded(self, network: Any, batch: Batch) -> Tensor:
         mel_BTMS = batch["mel"].float()
-        return network.embed(mel_BTMS.flatten(0, 1)[:, None]).unflatten(0, mel_BTMS.shape[:2])
+        if not self._options.expnet:
+            return network.embed(mel_BTMS.flatten(0, 1)[:, None]).unflatten(0, mel_BTMS.shape[:2])
+        if EMBEDDED not in batch:  # it learns nothing, so that both turns of a step hear the same
+            network.audio_encoder.eval()
+            embedded_NA = network.embed(mel_BTMS.flatten(0, 1)[:, None])
+            batch[EMBEDDED] = embedded_NA.unflatten(0, mel_BTMS.shape[:2])
+        return batch[EMBEDDED]
 
 
 def closure_of(blink_ratio: np.ndarray) -> np.ndarray:
@@ -249,11 +350,6 @@ def closure_of(blink_ratio: np.ndarray) -> np.ndarray:
     return np.nan_to_num(closure).clip(0, 1).astype(np.float32)
 
 
-def _starts(seen: np.ndarray, frames: int, stride: int) -> list[int]:
-    """First frames of stretches without gaps."""
-    return [start for run in runs_of(seen) for start in range(run.start, run.stop - frames + 1, stride)]
-
-
 def _longest(seen: np.ndarray) -> slice | None:
     return max(runs_of(seen), key=lambda run: run.stop - run.start, default=None)
 
@@ -263,3 +359,19 @@ def _span(space: OpenSpace, beginnings: tuple[str, ...]) -> np.ndarray:
     names = [name for name in space.direction_names if name.startswith(beginnings)]
     basis = np.linalg.qr(np.stack([space.direction(name) for name in names], 1))[0]
     return (basis @ basis.T).astype(np.float32)
+
+
+def _heard(features: Features, run: slice) -> np.ndarray:
+    """Mel windows of a stretch as the networks hear them, float32, shape (frames, 80, 16)."""
+    windows = features["mel"][run].astype(np.float32)
+    return compare(windows, Habit.of_windows(windows))
+
+
+def _halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Of all numbers of two tensors."""
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-9)

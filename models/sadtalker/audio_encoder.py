@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 MELS, STEPS = 80, 16  # of a window: 0.2 s
 PAPER_CHANNELS = (32, 64, 128, 256, 512)
-SMALL_CHANNELS = (16, 32, 64, 96, 128)
+SMALL_CHANNELS = (8, 16, 32, 64, 128)
+TINY_CHANNELS = (4, 8, 16, 24, 32)
 
 
 class AudioEncoder(nn.Sequential):

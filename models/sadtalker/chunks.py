@@ -21,6 +21,14 @@ def count_chunks(frames: int, chunk: int, *, blended: bool) -> int:
     return 0 if not frames else 1 + -(-max(0, frames - chunk) // (chunk // 2))
 
 
+def linger(latents_KZ: np.ndarray, share: float) -> np.ndarray:
+    """Independent standard normal latents (K, Z) -> such that resemble the one before, correlated by `share`."""
+    lingering = latents_KZ.copy()
+    for k in range(1, len(lingering)):
+        lingering[k] = share * lingering[k - 1] + np.sqrt(1 - share**2) * latents_KZ[k]
+    return lingering
+
+
 def decode_in_turn(
     network: PoseVAE, heard_TA: np.ndarray, start_P: np.ndarray, style: int, latents_KZ: np.ndarray
 ) -> np.ndarray:

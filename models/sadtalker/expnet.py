@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import WeightsError, fill, read_state
+from models.checkpoint import fill, read_state
+from models.errors import WeightsError
 from models.interfaces import EXPRESSION
 from models.sadtalker.audio_encoder import PAPER_CHANNELS, SMALL_CHANNELS, AudioEncoder
 
@@ -23,11 +24,13 @@ class ExpNet(nn.Module):
 
     Args:
         channels: of the audio encoder's stages.
+        dropped: share of the sound's vector that is left out in training, against learning speakers by heart.
     """
 
-    def __init__(self, channels: tuple[int, ...] = PAPER_CHANNELS):
+    def __init__(self, channels: tuple[int, ...] = PAPER_CHANNELS, dropped: float = 0.0):
         super().__init__()
         self.audio_encoder = AudioEncoder(channels)
+        self.drop = nn.Dropout(dropped)
         self.mapping1 = nn.Linear(channels[-1] + EXPRESSION + 1, EXPRESSION)
 
     @classmethod
@@ -48,6 +51,14 @@ class ExpNet(nn.Module):
         fill(network, state, path)
         return network
 
+    @torch.no_grad()
+    def keep_reference(self) -> None:
+        """Begin training with the reference as it is: all there is to learn is what lips and lids do to it."""
+        reference = slice(-1 - EXPRESSION, -1)
+        self.mapping1.weight[:, reference] = torch.eye(EXPRESSION)
+        self.mapping1.weight[:, -1] = 0
+        self.mapping1.bias.zero_()
+
     def forward(self, mel_N1MS: Tensor, reference_NE: Tensor, blink_N1: Tensor) -> Tensor:
         """Expression of every frame.
 
@@ -59,7 +70,7 @@ class ExpNet(nn.Module):
         Returns:
             shape (N, 64).
         """
-        heard = self.audio_encoder(mel_N1MS)
+        heard = self.drop(self.audio_encoder(mel_N1MS))
         return self.mapping1(torch.cat([heard, reference_NE, blink_N1], dim=1))
 
 

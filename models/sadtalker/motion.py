@@ -1,6 +1,6 @@
 """SadTalker's motion: ExpNet for the face, PoseVAE for the head (SadTalker, 3; supplement, B.2 and B.5).
 
-Read once, in stretches: what is kept of an hour of sound is a few numbers per frame. Legend: T frames, E expression,
+Read in stretches: what is kept of an hour of sound is a few numbers per frame. Legend: T frames, E expression,
 P pose (pitch, yaw, roll, three translations), A numbers heard per frame.
 """
 
@@ -9,17 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.articulator.hearing import Habit
 from models.controls import BlinkControls, Controls, PoseControls
 from models.facespace.camera import rotation
 from models.facespace.deep3d import from_deep3d, to_deep3d
 from models.idle import NECK, RAMP_S, blink_closure, gaze_over_time, spread_keys
 from models.interfaces import EXPRESSION, FPS, POSE, FaceFit, Motion, Speech
-from models.sadtalker.chunks import count_chunks, decode_blended, decode_in_turn, smooth
+from models.prosody import listen
+from models.sadtalker.chunks import count_chunks, decode_blended, decode_in_turn, linger, smooth
 from models.sadtalker.expnet import ExpNet
+from models.sadtalker.hearing import compare
+from models.sadtalker.open_face import settle
 from models.sadtalker.posevae import PoseVAE
 from models.sadtalker.tracks import spread_by_travel
 
 STRETCH_FRAMES = 64  # heard at a time; larger batches are slower on a CPU
+LINGERING = 0.8  # correlation of the latents of neighbouring chunks
 OFFICIAL_BLINK = np.array([0.5, 0.9, 1.0, 0.9, 0.5])  # closure per frame
 
 # Files of a folder of weights: ExpNet's, the prefix of its names, PoseVAE's, and the prefix of its names.
@@ -38,10 +43,12 @@ class SadTalkerMotion:
         expnet, posevae: for inference, on one device.
         space: coefficient space that they were trained in, "open" or "bfm".
         official: for the published weights, which speak Deep3DFaceRecon's poses (`models.facespace.deep3d`). What they
-            were trained or tuned with is kept: blinks of five frames; chunks of 32 frames, each with a latent of its
-            own, that only smoothing joins; a reference's head motion on top of the generated one; tracks of angles at
-            an even pace. Otherwise lids open slower than they shut, chunks fade into each other, the head sets out
-            from the portrait's pose, a reference replaces the generated motion, and tracks are smooth.
+            were trained or tuned with is kept: mel windows as they are; blinks of five frames; chunks of 32 frames,
+            each with a latent of its own, that only smoothing joins; a reference's head motion on top of the generated
+            one; tracks of angles at an even pace. Otherwise a voice is heard against its own habit, lids open slower
+            than they shut, chunks fade into each other and their latents linger, the head sets out from the portrait's
+            pose, a reference replaces the generated motion, and tracks are smooth. In the open space lips are
+            calibrated (`models.sadtalker.open_face`).
             What merely breaks in the published program is right in both: clips of any length, equal keys of a track,
             references that are shorter than the clip (they are followed there and back, without a jump).
     Raises:
@@ -121,11 +128,16 @@ class SadTalkerMotion:
         shown = source.expression[None]
         if blinks_from is not None:
             closure, shown = np.zeros(speech.frames), blinks_from.expression
+        shown = shown[there_and_back(np.arange(speech.frames), len(shown))].astype(np.float32)
         expression, heard = self._listen(speech, closure, shown)
         change = self._head_change(heard, source, controls.pose, style, head_stream, pose_from)
         pose = self._pose(source, change, controls.pose)
         gaze = gaze_over_time(source.gaze, pose[:, :2] - source.pose[:2], controls.gaze, gaze_stream)
-        expression *= controls.expression.scale
+        scale = controls.expression.scale
+        if self.space == "open":
+            expression = settle(expression, shown, source, listen(speech).voice, scale)
+        else:
+            expression *= scale
         return Motion(self.space, expression, pose.astype(np.float32), gaze.astype(np.float32))
 
     def _closure(self, frames: int, controls: BlinkControls, generator: np.random.Generator) -> np.ndarray:
@@ -137,19 +149,21 @@ class SadTalkerMotion:
 
     @torch.inference_mode()
     def _listen(self, speech: Speech, closure: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One pass over the sound: expression (T, 64), and what PoseVAE hears (T, A).
+        """What the sound says: expression (T, 64), and what PoseVAE hears (T, A).
 
         Args:
             closure: of the lids, shape (T,).
-            shown: reference expression of frames there and back, shape (n, 64).
+            shown: reference expression, shape (T, 64).
         """
         device = self._expnet.mapping1.weight.device
         expression = np.empty((speech.frames, EXPRESSION), np.float32)
+        habit = None if self._official else Habit.of_speech(speech)
         heard = []
         for start in range(0, speech.frames, STRETCH_FRAMES):
             frames = np.arange(start, min(start + STRETCH_FRAMES, speech.frames))
-            mel = torch.from_numpy(speech.mel_windows(start, frames[-1] + 1))[:, None].to(device)
-            reference = torch.from_numpy(shown[there_and_back(frames, len(shown))].astype(np.float32)).to(device)
+            windows = speech.mel_windows(start, frames[-1] + 1)
+            mel = torch.from_numpy(compare(windows, habit) if habit else windows)[:, None].to(device)
+            reference = torch.from_numpy(shown[frames]).to(device)
             blink = torch.from_numpy(closure[frames, None].astype(np.float32)).to(device)
             expression[frames] = self._expnet(mel, reference, blink).cpu().numpy()
             heard.append(self._posevae.hear(mel).cpu().numpy())
@@ -184,6 +198,8 @@ class SadTalkerMotion:
     ) -> np.ndarray:
         count = count_chunks(len(heard), self._posevae.chunk, blended=not self._official)
         latents = generator.standard_normal((count, self._posevae.latent))
+        if not self._official:
+            latents = linger(latents, LINGERING)
         decode = decode_in_turn if self._official else decode_blended
         return decode(self._posevae, heard, self._spoken(source.pose), style, latents)
 

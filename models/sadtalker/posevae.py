@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import WeightsError, fill, read_state
+from models.checkpoint import fill, read_state
+from models.errors import WeightsError
 from models.interfaces import POSE
-from models.sadtalker.audio_encoder import PAPER_CHANNELS, SMALL_CHANNELS, AudioEncoder
+from models.sadtalker.audio_encoder import PAPER_CHANNELS, TINY_CHANNELS, AudioEncoder
 
 CHUNK = 32  # frames of a chunk
 STYLES = 46  # speakers of the published training data, each a style
@@ -26,7 +27,7 @@ STYLES = 46  # speakers of the published training data, each a style
 SIZES = {
     "paper": {},
     "small": {
-        "channels": SMALL_CHANNELS,
+        "channels": TINY_CHANNELS,
         "filters": (8, 16, 32, 64),
         "latent": 16,
         "encoder_hidden": (64,),

@@ -1,5 +1,6 @@
 """ExpNet and PoseVAE as trainables, on made-up features. Run: pytest tests/pipeline/test_sadtalker_training.py"""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,20 @@ from safetensors.torch import save_file
 
 from models.facespace.open import OpenSpace
 from models.interfaces import Motion
+from models.lips import opening_direction
+from models.teachers.visemes import LABELLED
 from pipeline.learner import Learner, Recipe
 from pipeline.sadtalker_training import ExpNetTrainable, PoseVAETrainable, closure_of
 from pipeline.trainables import Data, trainable_class
 from tests.pipeline.made_features import make_features
 
 DATA = Data("open", 2)
+
+
+def unit(direction: np.ndarray) -> np.ndarray:
+    return (direction / np.linalg.norm(direction)).astype(np.float32)
+
+
 CPU = torch.device("cpu")
 
 
@@ -48,21 +57,62 @@ def test_a_few_steps_improve_it(name):
     assert trainable.score in metrics and all(np.isfinite(value) for value in metrics.values())
 
 
+def changes_of(trainable, row):
+    """What is learned of a row beside its references, shape (samples, frames, 64)."""
+    return np.stack([sample["change"] for sample in trainable.samples(row, np.random.default_rng(0))])
+
+
 def test_expnet_learns_lips_and_lids_and_keeps_the_rest(expnet):
-    space = OpenSpace.load()
+    space, row = OpenSpace.load(), make_features(2)
+    brow, jaw, blink = (unit(space.direction(name)) for name in ("brow_inner_L", "jaw_open", "blink_L"))
+    wave = np.sin(np.arange(len(row)) / 5)[:, None]
+
+    def told(direction):
+        moved = {**row.arrays, "expression": row["expression"] + 0.3 * wave * direction}
+        more = changes_of(expnet, type(row)(row.origin, moved, ())) - changes_of(expnet, row)
+        return (more @ direction).std() / 0.3
+
+    assert told(brow) < 0.1 < 0.5 < min(told(jaw), told(blink))
+    everything = ExpNetTrainable(ExpNetTrainable.Options(teacher="all"), DATA)
+    more = changes_of(everything, make_features(2)) - changes_of(expnet, make_features(2))
+    assert np.abs(more).max() > 0
+
+
+def test_lips_are_told_about_their_mean(expnet):
+    opening = changes_of(expnet, make_features(2)) @ opening_direction()
+    assert abs(opening.mean()) < 0.05 * opening.std()
+
+
+def test_untrained_expnet_keeps_the_reference(expnet):
     batch = batch_of(expnet, (0,), 4)
-    brow = next(space.direction(name) for name in space.direction_names if name.startswith("brow"))
-    batch["expression"] = batch["expression"] + torch.from_numpy(brow.astype(np.float32))
     networks = {name: net.eval() for name, net in expnet.build().items()}
-    made, teacher, _, ratio = expnet._made(networks, batch)
+    torch.nn.init.zeros_(networks["expnet"].mapping1.weight[:, :-65])
+    made, teacher, _, ratio = expnet._made(networks, batch, batch["mel"].float())
     assert made.shape == teacher.shape == (4, 5, 64) and ratio.shape == (4, 5)
-    moved = (teacher - batch["reference"][:, None]) @ torch.from_numpy(brow.astype(np.float32))
-    asked = (batch["expression"] - batch["reference"][:, None]) @ torch.from_numpy(brow.astype(np.float32))
-    assert moved.abs().mean() < 0.5 * asked.abs().mean()
-    jaw = torch.from_numpy(space.direction("jaw_open").astype(np.float32))
-    kept = (teacher - batch["reference"][:, None]) @ jaw
-    real = (batch["expression"] - torch.from_numpy(brow.astype(np.float32)) - batch["reference"][:, None]) @ jaw
-    assert (kept - real).abs().max() < 0.05 * jaw.square().sum()
+    assert torch.allclose(made, batch["reference"][:, None].expand_as(made), atol=1e-5)
+
+
+def test_labelled_speech_is_learned_from_but_not_judged_by(expnet, posevae):
+    row = make_features(0)
+
+    def spoken(split):
+        return type(row)(replace(row.origin, speaker=f"{LABELLED}en", split=split), row.arrays, ())
+
+    def count(trainable, split):
+        return len(list(trainable.samples(spoken(split), np.random.default_rng(0))))
+
+    assert count(expnet, "train") > 0 == count(expnet, "validation") == count(posevae, "train")
+
+
+def test_a_portrait_is_any_moment_of_its_person(posevae):
+    """Chunks are told from poses all over the row, as they are generated from one portrait all over a clip."""
+    row = make_features(0)
+    samples = list(posevae.samples(row, np.random.default_rng(0)))
+    starts = {tuple(sample["start"]) for sample in samples}
+    assert len(starts) > 3
+    poses = {tuple(pose) for pose in row["pose"]}
+    assert starts <= poses
+    assert all(sample["change"].shape == (32, 6) for sample in samples)
 
 
 def test_blinks_become_closure():

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.interfaces import Motion
+from models.interfaces import SAMPLES_PER_FRAME, Motion
 from models.sadtalker.expnet import ExpNet
 from models.sadtalker.motion import SadTalkerMotion
 from models.sadtalker.posevae import PoseVAE
@@ -12,7 +12,7 @@ CHANNELS = (2, 3, 4, 5, 8)
 
 
 class Noise:
-    """Speech (`models.interfaces.Speech`) whose mel windows are made when they are asked for.
+    """Speech (`models.interfaces.Speech`) that is made when it is asked for.
 
     Attributes:
         longest: frames of the longest stretch that was read.
@@ -23,7 +23,7 @@ class Noise:
         self._mels = np.random.default_rng(seed).uniform(-4, 4, (997, 80)).astype(np.float32)
 
     def samples(self, start: int, stop: int) -> np.ndarray:
-        raise NotImplementedError
+        return 0.1 * np.sin(np.arange(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME) ** 1.2).astype(np.float32)
 
     def mel_windows(self, start: int, stop: int) -> np.ndarray:
         self.longest = max(self.longest, stop - start)
@@ -43,8 +43,9 @@ def networks(official: bool = False, styles: int = 5) -> tuple[ExpNet, PoseVAE]:
     return expnet.eval(), posevae.eval()
 
 
-def system(official: bool = False) -> SadTalkerMotion:
-    return SadTalkerMotion(*networks(official), space="bfm" if official else "open", official=official)
+def system(official: bool = False, space: str | None = None) -> SadTalkerMotion:
+    """Own weights of the open space unless said otherwise; published ones are always of bfm."""
+    return SadTalkerMotion(*networks(official), space=space or ("bfm" if official else "open"), official=official)
 
 
 def nodding(frames: int, space: str = "open") -> Motion:

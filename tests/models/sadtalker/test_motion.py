@@ -7,9 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.checkpoint import WeightsError
+from models.articulator.hearing import STRETCH_FRAMES as HABIT_FRAMES
+from models.articulator.hearing import Habit
+from models.articulator.lip_basis import LipBasis
 from models.controls import BlinkControls, Controls, ExpressionControls, GazeControls, PoseControls
-from models.interfaces import FaceFit
+from models.errors import WeightsError
+from models.interfaces import FaceFit, Motion
+from models.sadtalker.hearing import compare
 from models.sadtalker.motion import STRETCH_FRAMES, SadTalkerMotion, there_and_back
 from tests.models.sadtalker.sounds import Noise, networks, nodding, system
 from tests.models.voices import face
@@ -18,13 +22,14 @@ POSE = np.array([0.1, -0.2, 0.05, 0.02, -0.01, 0.03], np.float32)
 EXPRESSION = np.linspace(-0.5, 0.5, 64).astype(np.float32)
 
 
-def portrait(official: bool = False) -> FaceFit:
-    return replace(face(EXPRESSION, POSE), space="bfm" if official else "open")
+def portrait(space: str = "open") -> FaceFit:
+    return replace(face(EXPRESSION, POSE), space=space)
 
 
-def generate(frames=120, seed=3, official=False, speech=None, **other):
-    controls = other.pop("controls", Controls())
-    return system(official).generate(speech or Noise(frames), portrait(official), controls, seed, **other)
+def generate(frames=120, seed=3, official=False, speech=None, space=None, **other):
+    """Of own weights in the open space, unless said otherwise."""
+    controls, made = other.pop("controls", Controls()), system(official, space)
+    return made.generate(speech or Noise(frames), portrait(made.space), controls, seed, **other)
 
 
 @pytest.mark.parametrize("official", [False, True])
@@ -46,11 +51,12 @@ def test_the_seed_decides():
 
 def test_long_sound_is_read_in_stretches_without_seams():
     speech = Noise(3 * STRETCH_FRAMES + 7)
-    motion = generate(speech=speech, controls=Controls(blink=BlinkControls(mode="off")))
-    assert speech.longest <= STRETCH_FRAMES
+    motion = generate(speech=speech, space="bfm", controls=Controls(blink=BlinkControls(mode="off")))
+    assert speech.longest <= max(STRETCH_FRAMES, HABIT_FRAMES)
+    habit = Habit.of_speech(speech)
     expnet, _ = networks()
     for start in (STRETCH_FRAMES - 2, 3 * STRETCH_FRAMES + 3):  # across a border, and at the end
-        mel = torch.from_numpy(speech.mel_windows(start, start + 4))[:, None]
+        mel = torch.from_numpy(compare(speech.mel_windows(start, start + 4), habit))[:, None]
         alone = expnet(mel, torch.from_numpy(EXPRESSION).expand(4, -1), torch.zeros(4, 1))
         assert np.abs(motion.expression[start : start + 4] - alone.detach().numpy()).max() < 1e-5
 
@@ -77,10 +83,20 @@ def test_still_head(controls, official):
 
 
 def test_scales():
-    plain = generate()
-    scaled = generate(controls=Controls(pose=PoseControls(scale=2), expression=ExpressionControls(scale=0.5)))
+    controls = Controls(pose=PoseControls(scale=2), expression=ExpressionControls(scale=0.5))
+    plain, scaled = (generate(space="bfm", controls=given) for given in (Controls(), controls))
     assert np.allclose(scaled.pose - POSE, 2 * (plain.pose - POSE), atol=1e-5)
     assert np.allclose(scaled.expression, plain.expression / 2, atol=1e-6)
+    still, less, more = (lips_of(generate(controls=scaled_lips(scale))) for scale in (0, 0.5, 1))
+    assert np.allclose(less - still, (more - still) / 2, atol=1e-5), "in the open space, lips alone are scaled"
+
+
+def scaled_lips(scale: float) -> Controls:
+    return Controls(expression=ExpressionControls(scale=scale))
+
+
+def lips_of(motion: Motion) -> np.ndarray:
+    return LipBasis.load().coordinates(motion.expression)
 
 
 def test_blinks():
@@ -99,9 +115,8 @@ def blink_signal(controls: BlinkControls, official: bool = False) -> np.ndarray:
     expnet.mapping1.weight.data.zero_()
     expnet.mapping1.weight.data[:, -1] = 1.0
     expnet.mapping1.bias.data.zero_()
-    space = "bfm" if official else "open"
-    made = SadTalkerMotion(expnet, posevae, space=space, official=official)
-    return made.generate(Noise(750), portrait(official), Controls(blink=controls), 3).expression[:, 0]
+    made = SadTalkerMotion(expnet, posevae, space="bfm", official=official)
+    return made.generate(Noise(750), portrait("bfm"), Controls(blink=controls), 3).expression[:, 0]
 
 
 def count(signal: np.ndarray) -> int:
@@ -140,8 +155,8 @@ def test_blinks_of_another_video_replace_the_portrait_s_expression():
     expnet.mapping1.weight.data[:, -65:-1] = torch.eye(64)
     expnet.mapping1.weight.data[:, -1] = 1000.0
     expnet.mapping1.bias.data.zero_()
-    made = SadTalkerMotion(expnet, posevae)
-    motion = made.generate(Noise(100), portrait(), Controls(), 3, blinks_from=nodding(40))
+    made = SadTalkerMotion(expnet, posevae, space="bfm")
+    motion = made.generate(Noise(100), portrait("bfm"), Controls(), 3, blinks_from=nodding(40, "bfm"))
     assert np.allclose(motion.expression[:, 0], there_and_back(np.arange(100), 40), atol=1e-4)
 
 
@@ -152,7 +167,7 @@ def test_there_and_back_never_jumps():
 
 def test_spaces_are_not_mixed():
     with pytest.raises(ValueError, match="'bfm', where 'open'"):
-        system().generate(Noise(5), portrait(True), Controls(), 0)
+        system().generate(Noise(5), portrait("bfm"), Controls(), 0)
     with pytest.raises(ValueError, match="'bfm', where 'open'"):
         generate(pose_from=nodding(5, "bfm"))
     with pytest.raises(ValueError, match="published weights"):
@@ -169,7 +184,7 @@ def test_weights_from_a_folder(tmp_path):
     published = SadTalkerMotion.load(tmp_path)
     assert published.space == "bfm"
     expected = generate(official=True)
-    assert np.array_equal(published.generate(Noise(120), portrait(True), Controls(), 3).pose, expected.pose)
+    assert np.array_equal(published.generate(Noise(120), portrait("bfm"), Controls(), 3).pose, expected.pose)
     save_file(expnet.state_dict(), tmp_path / "expnet.safetensors")
     save_file(posevae.state_dict(), tmp_path / "posevae.safetensors")
     own = SadTalkerMotion.load(tmp_path)

@@ -1,0 +1,45 @@
+"""ExpNet's lips on a portrait of the open space: calibrated, and the face around them at rest.
+
+Learned from the real faces that a sound may come with, ExpNet tells their mean: a mouth that hangs half open and moves
+too little. The articulator's calibration makes of it the lips of somebody who shuts his mouth.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from models.articulator.lip_basis import LipBasis
+from models.articulator.motion import calibrate
+from models.facespace.open import OpenSpace
+from models.interfaces import FaceFit
+from models.lips import opening_direction, opening_movement, width_direction
+from models.rest import add_up, face_at_rest
+
+SMOOTHING = 0.7  # standard deviation, frames: every frame is told for itself
+
+
+def settle(expression: np.ndarray, shown: np.ndarray, source: FaceFit, voice: np.ndarray, scale: float) -> np.ndarray:
+    """What ExpNet tells -> the portrait speaking, shape (T, 64), float32.
+
+    Lips are calibrated and set upon the portrait's closed mouth, whose smile relaxes; lids, and all else that isn't
+    lips, stay as they are told.
+
+    Args:
+        expression: of ExpNet, shape (T, 64).
+        shown: the reference expression that it was given, shape (T, 64).
+        source: the portrait's face in the open space.
+        voice: 0 in silence, 1 while speaking, shape (T,).
+        scale: strength of the lips' movement.
+    """
+    space, basis = OpenSpace.load(), LipBasis.load()
+    told = basis.coordinates(expression)
+    said = told - basis.coordinates(shown)
+    calm, relaxing = face_at_rest(space, source, voice)
+    lips, opened = calibrate(
+        gaussian_filter1d(said, SMOOTHING, axis=0, mode="nearest"),
+        voice,
+        basis.movements @ opening_direction(),
+        basis.movements @ width_direction(),
+    )
+    closed = calm - source.expression + basis.expression(basis.coordinates(source.expression))
+    moves = [*zip((scale * lips - told).T, basis.movements), (scale * opened, opening_movement(space)), *relaxing]
+    return expression + add_up(closed, moves)
