@@ -1,17 +1,12 @@
 """The Ray side of preparing features: follow every new video, then write the rows that are missing.
 
-The first half hands out videos to actors that hold a face finder, one at a time; a video that kills its worker twice
-is left out, and said. The second half is a Ray Data job that reads the plan, makes rows and writes Parquet, with Ray
-Data's own record of written rows: one row in, one row out, each with its id, which is what that record needs.
+The first half hands out videos to workers that hold a face finder (`pipeline.handout`). The second half is a Ray Data
+job that reads the plan, makes rows and writes Parquet, with Ray Data's own record of written rows: one row in, one row
+out, each with its id, which is what that record needs.
 """
 
 import json
-import logging
-import math
-import pickle
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,11 +16,9 @@ import ray
 import ray.data
 
 from pipeline import storage
-from pipeline.cluster import connected
-from pipeline.config import CacheConfig
 from pipeline.errors import MissingError
 from pipeline.features import Origin
-from pipeline.flow import configure_ray_data
+from pipeline.handout import Handout, settings
 from pipeline.prepare import ACCEPTED, FAILED, PrepareConfig, TalkingVideo, Verdict, look, make_row
 from pipeline.scores import to_parquet
 
@@ -34,54 +27,22 @@ KILLED = Verdict(FAILED, "the worker died twice on this video", "look for what i
 SHARD_BYTES = 2**26  # most that a task gathers before it writes; rows have some 4 MB
 
 
-@contextmanager
-def cluster(cache: CacheConfig) -> Iterator[None]:
-    """The Ray cluster that is announced, or one of our own, with quiet logs."""
-    with connected(cache):
-        configure_ray_data()
-        # tells of every dead worker with a traceback; the verdict will say it
-        logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
-        yield
-
-
 def follow_videos(
     videos: list[tuple[TalkingVideo, str]], config: PrepareConfig, tell: Callable[[str], None], work: Look = look
 ) -> dict[str, Verdict]:
-    """Verdicts of videos, by id; needs `cluster`.
+    """Verdicts of videos, by id; needs `handout.cluster`.
 
     Args:
         videos: with the names of their verdicts.
         tell: is given a progress line now and then, and one for each video that is not accepted.
         work: other work than the real one.
     """
-    from ray.data import ActorPoolStrategy
-
-    room = config.flow.workers or max(1, math.floor(ray.cluster_resources().get("CPU", 1)))
-    worker: Any = _Follower  # Ray's types know functions only
-    rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(videos)]
-    with warnings.catch_warnings(), _settings(max_errored_blocks=-1):
-        # Ray's newer names for these settings come with the version that drops the old ones
-        warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            worker,
-            fn_constructor_kwargs={"config": config, "work": work},
-            # one at a time: a second video waiting in a worker would be charged with the first one's crash
-            compute=ActorPoolStrategy(size=min(room, len(rows)), max_tasks_in_flight_per_actor=1),
-            num_cpus=1,
-            ray_remote_args_fn=lambda: {"max_task_retries": 1},  # by default a killer is tried for ever
-        )
+    handout = Handout(config.flow.workers, config.storage, tell, config.flow.progress_every_s)
     verdicts: dict[str, Verdict] = {}
-    began = told = time.monotonic()
-    for row in done.iter_rows():
-        video, verdict = videos[row["number"]][0], pickle.loads(row["verdict"])
-        verdicts[video.id] = verdict
+    for number, verdict in handout.results(videos, partial(_follower, config, work), "videos followed"):
+        verdicts[videos[number][0].id] = verdict
         if verdict.outcome != ACCEPTED:
             tell(f"{verdict.outcome}: {verdict.error} ({verdict.hint})")
-        now = time.monotonic()
-        if now - told > config.flow.progress_every_s and len(verdicts) < len(videos):
-            told = now
-            left_s = (now - began) / len(verdicts) * (len(videos) - len(verdicts))
-            tell(f"{len(verdicts)}/{len(videos)} videos followed | about {left_s:.0f} s left")
     for video, _ in videos:
         if video.id not in verdicts:
             verdicts[video.id] = KILLED
@@ -90,7 +51,7 @@ def follow_videos(
 
 
 def write_rows(rows: list[tuple[str, Origin]], config: PrepareConfig, tell: Callable[[str], None]) -> None:
-    """Write those rows of the plan that are not written yet; needs `cluster`.
+    """Write those rows of the plan that are not written yet; needs `handout.cluster`.
 
     Afterwards `written_rows` says which there are, and `failure_of` why another one is missing.
 
@@ -115,7 +76,7 @@ def write_rows(rows: list[tuple[str, Origin]], config: PrepareConfig, tell: Call
     )
     shards = -(-len(rows) // config.flow.rows_per_shard)
     with (
-        _settings(checkpoint_config=record, target_max_block_size=SHARD_BYTES, max_errored_blocks=-1),
+        settings(checkpoint_config=record, target_max_block_size=SHARD_BYTES, max_errored_blocks=-1),
         _ticking(config, shards, tell),
     ):
         data = ray.data.read_parquet(plan_path, filesystem=files)
@@ -180,30 +141,9 @@ def row_schema() -> Any:
     return pa.schema([*meta, *arrays, pa.field("crops", pa.list_(pa.binary()))])
 
 
-class _Follower:
-    def __init__(self, config: PrepareConfig, work: Look):
-        storage.configure(config.storage.options, config.storage.retries)
-        self._config, self._work = config, work
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        video, key = pickle.loads(row["item"])
-        return {"number": row["number"], "verdict": pickle.dumps(self._work(video, key, self._config))}
-
-
-@contextmanager
-def _settings(**values: Any) -> Iterator[None]:
-    """Ray Data's settings changed for a block."""
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    before = {name: getattr(context, name) for name in values}
-    try:
-        for name, value in values.items():
-            setattr(context, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
+def _follower(config: PrepareConfig, work: Look) -> Callable[[tuple[TalkingVideo, str]], Verdict]:
+    """What a worker does with each video."""
+    return lambda video: work(*video, config)
 
 
 @contextmanager
