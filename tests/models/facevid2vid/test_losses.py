@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.checkpoint import WeightsError
+from models.errors import WeightsError
 from models.facevid2vid import losses
 from models.facevid2vid.discriminator import Verdict
 from models.facevid2vid.keypoints import Angles
@@ -101,3 +101,18 @@ def test_another_network_is_refused(tmp_path: Path):
     torch.save(state, path)
     with pytest.raises(WeightsError, match=r"features\.16\.weight"):
         losses.Vgg19.load(path)
+
+
+def test_pixels_stand_in_for_features():
+    real = torch.zeros(1, 3, 4, 4)
+    checked = real.clone()
+    checked[..., ::2, ::2] = checked[..., 1::2, 1::2] = 0.4
+    assert losses.reconstruction(checked, real, sizes=1).item() == pytest.approx(0.2)
+    assert losses.reconstruction(checked - 0.2, real, sizes=2).item() == pytest.approx((0.2 + 0.0) / 2, abs=1e-6)
+    assert losses.psnr(real + 0.1, real).item() == pytest.approx(20, abs=1e-4)
+    assert [losses.pyramid(side) for side in (64, 256, 512)] == [3, 4, 4]
+
+
+def test_the_total_is_weighted():
+    parts = {"mapped": torch.tensor(0.5), "deformation": torch.tensor(2.0), "adversarial": torch.tensor(-1.0)}
+    assert losses.combined(parts) == {"total": torch.tensor(20 * 0.5 + 5 * 2 - 1), **parts}

@@ -18,6 +18,7 @@ from models.facevid2vid.keypoints import (
     degrees,
     place,
     rotation,
+    turn_of,
 )
 from models.facevid2vid.motion import DenseMotion, bells, identity_grid, warp
 from models.sadtalker.mapping import MappingNet
@@ -76,6 +77,12 @@ def test_rotations_turn_about_one_axis_each():
         (Angles(none, none, quarter), x, y),
     ):
         torch.testing.assert_close(rotation(turn)[0] @ start, end, atol=1e-6, rtol=0)
+
+
+def test_angles_come_back_from_rotations():
+    turn = Angles(*torch.tensor([[-80.0, 0.0, 35.0], [20.0, 0.0, -60.0], [5.0, 0.0, -170.0]]))
+    for found, given in zip(turn_of(rotation(turn)), turn):
+        torch.testing.assert_close(found, given, atol=1e-3, rtol=0)
 
 
 def test_heads_move_up_and_down_only():
