@@ -11,11 +11,9 @@ import logging
 import os
 import pickle
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from pipeline.config import RenderConfig
 from pipeline.ledger import MOST_KILLS, Ledger, Progress
 from pipeline.plan import Plan, Task
 from pipeline.records import QUARANTINED, RENDERED, Record
+from pipeline.repeating import repeating
 
 Row = dict[str, Any]
 Made = list[tuple[Record, Any]]  # what a stage makes of one row: records and what goes with them
@@ -74,9 +73,16 @@ def run(plan: Plan, config: RenderConfig, run_id: str, work: Stages, tell: Calla
     here = NodeAffinitySchedulingStrategy(_node(), soft=True)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
     ledger = ray.remote(_RunLedger).options(**options).remote(config, lengths)
-    with _ticking(ledger, Progress(len(plan.tasks)), config.flow.progress_every_s, tell):
+    progress = Progress(len(plan.tasks))
+
+    def tell_score() -> None:
+        for line in progress.lines(ray.get(ledger.score.remote())):
+            tell(line)
+
+    with repeating(config.flow.progress_every_s, tell_score):
         rows = _graph(plan, config, run_id, work, ledger, size_pools(config, parts))
         rows.write_datasink(ClipSink(config, ledger, work.join), ray_remote_args={"num_cpus": SMALL_CPUS})
+    tell_score()
 
 
 def _graph(plan: Plan, config: RenderConfig, run_id: str, work: Stages, ledger: Any, pools: Pools) -> Any:
@@ -254,26 +260,3 @@ class _RunLedger(Ledger):
 
 def _node() -> str:
     return ray.get_runtime_context().get_node_id()
-
-
-@contextmanager
-def _ticking(ledger: Any, progress: Progress, every_s: float, tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell the score now and then while the block runs, and once at its end."""
-    over = threading.Event()
-
-    def tell_score() -> None:
-        for line in progress.lines(ray.get(ledger.score.remote())):
-            tell(line)
-
-    def tick() -> None:
-        while not over.wait(every_s):
-            tell_score()
-
-    ticker = threading.Thread(target=tick, daemon=True)
-    ticker.start()
-    try:
-        yield
-        tell_score()
-    finally:
-        over.set()
-        ticker.join()

@@ -6,9 +6,7 @@ out, each with its id, which is what that record needs.
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +18,7 @@ from pipeline.errors import MissingError
 from pipeline.features import Origin
 from pipeline.handout import Handout, settings
 from pipeline.prepare import ACCEPTED, FAILED, PrepareConfig, TalkingVideo, Verdict, look, make_row
+from pipeline.repeating import repeating
 from pipeline.scores import to_parquet
 
 Look = Callable[[TalkingVideo, str, PrepareConfig], Verdict]
@@ -75,9 +74,13 @@ def write_rows(rows: list[tuple[str, Origin]], config: PrepareConfig, tell: Call
         delete_checkpoint_on_success=False,  # it is what the next run subtracts
     )
     shards = -(-len(rows) // config.flow.rows_per_shard)
+
+    def tell_shards() -> None:
+        tell(f"{len(storage.list_names(config.path('features')))} of about {shards} shards written")
+
     with (
         settings(checkpoint_config=record, target_max_block_size=SHARD_BYTES, max_errored_blocks=-1),
-        _ticking(config, shards, tell),
+        repeating(config.flow.progress_every_s, tell_shards),
     ):
         data = ray.data.read_parquet(plan_path, filesystem=files)
         data.repartition(target_num_rows_per_block=config.flow.rows_per_shard).map_batches(
@@ -144,21 +147,3 @@ def row_schema() -> Any:
 def _follower(config: PrepareConfig, work: Look) -> Callable[[tuple[TalkingVideo, str]], Verdict]:
     """What a worker does with each video."""
     return lambda video: work(*video, config)
-
-
-@contextmanager
-def _ticking(config: PrepareConfig, shards: int, tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell now and then how many shards are written while the block runs."""
-    over = threading.Event()
-
-    def tick() -> None:
-        while not over.wait(config.flow.progress_every_s):
-            tell(f"{len(storage.list_names(config.path('features')))} of about {shards} shards written")
-
-    ticker = threading.Thread(target=tick, daemon=True)
-    ticker.start()
-    try:
-        yield
-    finally:
-        over.set()
-        ticker.join()
