@@ -1,11 +1,11 @@
 """What motion systems know of lips: against real faces of speakers they have not seen, and against labelled speech.
 
     python -m benchmarks.lips --features features --videos videos.csv [--labelled labelled] [--split validation]
-                              [--systems envelope articulator] [--json FILE]
+                              [--systems envelope articulator sadtalker] [--pack FOLDER] [--json FILE]
 
 `--features` is what `python -m jobs.prepare videos=videos.csv out=features` wrote, `--labelled` the output folder of
-`python -m scripts.make_labelled_speech`. Every system hears the sound track of a video, brought into step, and moves
-the face that the video shows; what its lips do is compared with what the real ones did:
+`python -m scripts.make_labelled_speech`, `--pack` a pack of own weights. Every system hears the sound track of a video,
+brought into step, and moves the face that the video shows; what its lips do is compared with what the real ones did:
 
     opening, width   correlation with the real opening and width of the mouth
     distance         mean distance of lips and chin from the real ones, both about their means, in percent of the
@@ -30,12 +30,13 @@ import pyarrow.parquet as pq
 from scipy.io import wavfile
 
 from models import registry
-from models.articulator.network import LipBasis
+from models.articulator.lip_basis import LipBasis
 from models.controls import Controls
 from models.facespace import camera
 from models.facespace.open import OpenSpace
-from models.interfaces import SAMPLES_PER_FRAME, FaceFit, Motion
+from models.interfaces import SAMPLES_PER_FRAME, FaceFit, Motion, MotionSystem
 from models.lips import opening_direction, width_direction
+from models.packs import Pack, shipped_pack
 from pipeline.audio import SpeechFile
 from pipeline.features import META_COLUMNS, Features
 from pipeline.metrics.sync import bilabial_closure, closure_by_chance, find_silence, voice_level
@@ -51,11 +52,20 @@ SIDE_PX, MIDDLE_PX = 200.0, 128.0  # of the faces that systems are given
 
 @dataclass(frozen=True)
 class Shot:
-    """A talking video: its sound, in step, and what the face really did."""
+    """A talking video: its sound, in step, and what the face really did.
+
+    Args:
+        name: of the video.
+        speech: T frames.
+        expression: shape (T, 64).
+        pose: shape (T, 6).
+        level: of the voice, as `pipeline.metrics.sync.voice_level` has it.
+    """
 
     name: str
     speech: SpeechFile
     expression: np.ndarray
+    pose: np.ndarray
     level: np.ndarray
 
 
@@ -67,6 +77,7 @@ def main() -> None:
     parser.add_argument("--labelled", type=Path)
     parser.add_argument("--split", default="validation")
     parser.add_argument("--systems", nargs="+", default=list(registry.MOTION_SYSTEMS))
+    parser.add_argument("--pack", type=Path)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     results = {}
@@ -77,7 +88,7 @@ def main() -> None:
         results["mean face"] = _compare(None, shots)
         _print("mean face", results["mean face"])
         for system in asked.systems:
-            built = registry.MOTION_SYSTEMS[system].build()
+            built = build(system, asked.pack)
             results[system] = _compare(built, shots)
             if asked.labelled:
                 results[system] |= _sealed(built, asked.labelled)
@@ -86,19 +97,28 @@ def main() -> None:
         asked.json.write_text(json.dumps(results, indent=2))
 
 
+def build(system: str, pack: Path | None) -> MotionSystem:
+    """A motion system with the networks of a pack, and for the rest with those that ship."""
+    own = Pack.open(pack).backed_by(shipped_pack()) if pack else None
+    return registry.build_motion_system(system, own)
+
+
 def read_shots(features: Path, videos: Path, split: str, work: Path) -> list[Shot]:
     """The videos of a split of prepared features, whole, with their sound."""
     with videos.open(newline="") as file:
         paths = {row["id"]: videos.parent / row["video"] for row in csv.DictReader(file)}
     rows: dict[str, list[Features]] = {}
     for file in sorted((features / "features").glob("*.parquet")):
-        for row in pq.read_table(file, columns=[*META_COLUMNS, "expression", "seen"]).to_pylist():
+        for row in pq.read_table(file, columns=[*META_COLUMNS, "expression", "pose", "seen"]).to_pylist():
             if row["split"] == split and row["video_id"] in paths:
                 rows.setdefault(row["video_id"], []).append(Features.from_row(row))
     shots = []
     for name, parts in sorted(rows.items()):
         parts.sort(key=lambda part: part.origin.start)
-        expression = _filled(*(np.concatenate([part[key] for part in parts]) for key in ("expression", "seen")))
+        expression, pose, seen = (
+            np.concatenate([part[key] for part in parts]) for key in ("expression", "pose", "seen")
+        )
+        expression, pose = _filled(expression, seen), _filled(pose, seen)
         if len(expression) < LEAST_FRAMES:
             continue
         decode_speech(paths[name], work / "heard.pcm")
@@ -109,7 +129,7 @@ def read_shots(features: Path, videos: Path, split: str, work: Path) -> list[Sho
         before = max(0, -first)
         padded = np.pad(inside, (before, wanted - before - len(inside)))
         padded.tofile(work / f"{name}.pcm")
-        shots.append(Shot(name, SpeechFile(work / f"{name}.pcm"), expression, voice_level(padded / 32768)))
+        shots.append(Shot(name, SpeechFile(work / f"{name}.pcm"), expression, pose, voice_level(padded / 32768)))
     return shots
 
 
@@ -159,23 +179,25 @@ def _sealed(system, labelled: Path) -> dict[str, list[float]]:
 
 
 def _lips_of(system, speech: SpeechFile, first: np.ndarray) -> np.ndarray:
-    """Expression over time of a face of mean shape that begins as the real one, shape (T, 64)."""
-    if system is None:
-        return np.tile(first, (speech.frames, 1))
+    """Expression over time of a face of mean shape that begins as the real one, shape (T, 64); None: it stays so."""
+    return generate(system, speech, first).expression if system else np.tile(first, (speech.frames, 1))
+
+
+def generate(system: MotionSystem, speech: SpeechFile, first: np.ndarray, seed: int = 1) -> Motion:
+    """What a system does with a face of mean shape that looks straight ahead, with a first expression (64,)."""
     space, middle = OpenSpace.load(), np.array([MIDDLE_PX, MIDDLE_PX], np.float32)
     nobody, straight = np.zeros(80, np.float32), np.zeros(6, np.float32)
     points = np.concatenate([space.vertices(nobody, first), space.mean[468:]])
     landmarks = camera.project(points, straight, SIDE_PX, middle).astype(np.float32)
     ahead = np.zeros(2, np.float32)
     source = FaceFit("open", landmarks, nobody, first, straight, ahead, SIDE_PX, middle, 0.0)
-    motion: Motion = system.generate(speech, source, Controls(), seed=1)
-    return motion.expression
+    return system.generate(speech, source, Controls(), seed)
 
 
-def _filled(expression: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Frames without a face filled in between their neighbours."""
+def _filled(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Frames without a face filled in between their neighbours, shape (T, C)."""
     times = np.arange(len(seen))
-    return np.stack([np.interp(times, times[seen], column[seen]) for column in expression.T], axis=1)
+    return np.stack([np.interp(times, times[seen], column[seen]) for column in values.T], axis=1)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

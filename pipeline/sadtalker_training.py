@@ -6,7 +6,9 @@ before they listen.
 Legend: B samples, T frames, M S mel bands and steps, E expression, P pose.
 """
 
+import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ from models.sadtalker.expnet import ExpNet
 from models.sadtalker.hearing import compare
 from models.sadtalker.landmarks import FrontalLandmarks
 from models.sadtalker.losses import (
+    ExpNetWeights,
     PoseWeights,
     critic_loss,
     expnet_losses,
@@ -45,9 +48,14 @@ SHUT_RATIO = 0.25  # of the open eye's height: a blink ratio down here is a shut
 OPEN_PERCENTILE = 75  # of the blink ratio over a row: how the eyes are when they are open
 OPEN_EYES = 0.2  # largest closure of a reference
 LEAST_FRAMES = FPS  # of a stretch, to know where its lips are on average
-EMBEDDED = "embedded"  # what a frozen audio encoder makes of a batch, beside the batch
+# With the paper's weights the lids, of which a sound says nothing, drown the lips where there is little to learn from.
+WEIGHTS = ExpNetWeights(distill=1000.0, landmarks=0.2, eyes=10.0)
+EMBEDDED = "embedded"  # what frozen ears make of mel windows
 # What heads do in a second, radians and model units: one of each weighs the same in what PoseVAE learns.
 USUAL_CHANGE = np.array([0.06, 0.07, 0.04, 0.09, 0.08, 0.01], np.float32)
+# What the poses of two moments of somebody who speaks differ by, root mean square, in videos that were trained on.
+MOMENTS_APART = np.array([0.084, 0.085, 0.057, 0.124, 0.113, 0.011], np.float32)
+LATENTS = 32  # per style, to know how much heads move
 
 
 class ExpNetTrainable:
@@ -130,7 +138,7 @@ class ExpNetTrainable:
         mel_BTMS = batch["mel"].float()
         noise = torch.randn(mel_BTMS.shape, generator=generator, device=mel_BTMS.device)
         made, teacher, landmarks, ratio = self._made(networks, batch, mel_BTMS + self._options.noise * noise)
-        return expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio)
+        return expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio, weights=WEIGHTS)
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Correlations of opening and width with the real ones, what both miss to 1 on average, and the losses' parts.
@@ -203,8 +211,8 @@ class PoseVAETrainable:
         size: Literal["paper", "small"] = Field(default="small", description="of the network")
         expnet: str | None = Field(
             default=None,
-            description="file of a trained ExpNet whose audio encoder is taken as it is, which saves most of the work; "
-            "default: an own one, which learns along",
+            description="file of a trained ExpNet whose audio encoder is taken as it is, as the published program does "
+            "with another one's, which saves nearly all of the work; default: an own one, which learns along",
         )
         stride: int = Field(default=4, ge=1, description="frames from one sample to the next")
         divergence: float = Field(
@@ -231,13 +239,12 @@ class PoseVAETrainable:
         """ "posevae" and "critic"."""
         size: dict[str, Any] = dict(posevae.SIZES[self._options.size])
         widths = size.pop("critic", (256, 512, 1024))
-        if not self._options.expnet:
-            network = PoseVAE(**size, styles=self._styles, critic=None)
-        else:
-            listener = ExpNet.load(Path(self._options.expnet))
+        if self._options.expnet:
+            listener = _listener(self._options.expnet)
             size |= expnet.sizes_of(listener.state_dict())
-            network = PoseVAE(**size, styles=self._styles, critic=None)
-            network.audio_encoder["audio_encoder"] = listener.audio_encoder
+        network = PoseVAE(**size, styles=self._styles, critic=None)
+        if self._options.expnet:
+            network.audio_encoder["audio_encoder"] = copy.deepcopy(listener.audio_encoder)
         return {"posevae": network, "critic": PoseDiscriminator(widths)}
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
@@ -252,12 +259,12 @@ class PoseVAETrainable:
         for run in runs_of(features["seen"]):
             if run.stop - run.start < posevae.CHUNK:
                 continue
-            heard = _heard(features, run).astype(np.float16)
+            sound, heard = self._listened(features, run)
             for start in range(0, len(heard) - posevae.CHUNK + 1, self._options.stride):
                 part = slice(start, start + posevae.CHUNK)
                 reference = features["pose"][rng.choice(candidates)]
                 yield {
-                    "mel": heard[part],
+                    sound: heard[part],
                     "start": reference,
                     "change": features["pose"][run][part] - reference,
                     "style": np.array(style, np.int64),
@@ -291,8 +298,9 @@ class PoseVAETrainable:
         device = next(networks["posevae"].parameters()).device
         part = slice(run.start, run.start + posevae.CHUNK)
         first = features["pose"][run.start]
+        sound, heard = self._listened(features, run)
         batch = {
-            "mel": torch.from_numpy(_heard(features, run)[: posevae.CHUNK])[None].to(device),
+            sound: torch.from_numpy(heard[: posevae.CHUNK])[None].to(device),
             "start": torch.from_numpy(first.copy())[None].to(device),
             "style": torch.zeros(1, dtype=torch.int64, device=device),
         }
@@ -306,9 +314,9 @@ class PoseVAETrainable:
     def export(self, networks: Networks) -> dict[str, dict[str, Tensor]]:
         """posevae.safetensors, in half precision, as `models.sadtalker.motion.SadTalkerMotion.load` wants it.
 
-        The critic is left out: it has done its work.
+        Calibrated (`steady_and_lively`), without the critic, which has done its work.
         """
-        return {"posevae": _halved(networks["posevae"].state_dict())}
+        return {"posevae": _halved(steady_and_lively(networks["posevae"]))}
 
     def _made(self, networks: Networks, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The change again, in usual ones, and mean and logarithm of the variance of the latent."""
@@ -330,14 +338,46 @@ class PoseVAETrainable:
         return network.decoder(batch["start"], latent_BZ, heard, batch["style"])
 
     def _embedded(self, network: Any, batch: Batch) -> Tensor:
+        if EMBEDDED in batch:
+            return batch[EMBEDDED].float()
         mel_BTMS = batch["mel"].float()
+        return network.embed(mel_BTMS.flatten(0, 1)[:, None]).unflatten(0, mel_BTMS.shape[:2])
+
+    def _listened(self, features: Features, run: slice) -> tuple[str, np.ndarray]:
+        """What is kept of a stretch's sound, by its name in a batch: mel windows, or what frozen ears make of them."""
+        heard = _heard(features, run)
         if not self._options.expnet:
-            return network.embed(mel_BTMS.flatten(0, 1)[:, None]).unflatten(0, mel_BTMS.shape[:2])
-        if EMBEDDED not in batch:  # it learns nothing, so that both turns of a step hear the same
-            network.audio_encoder.eval()
-            embedded_NA = network.embed(mel_BTMS.flatten(0, 1)[:, None])
-            batch[EMBEDDED] = embedded_NA.unflatten(0, mel_BTMS.shape[:2])
-        return batch[EMBEDDED]
+            return "mel", heard.astype(np.float16)
+        with torch.no_grad():
+            embedded = _listener(self._options.expnet).audio_encoder(torch.from_numpy(heard)[:, None])
+        return EMBEDDED, embedded.numpy()
+
+
+@torch.no_grad()
+def steady_and_lively(network: Any) -> dict[str, Tensor]:
+    """A trained PoseVAE's state dict, whose last layer is set so that heads move as much as people's.
+
+    What an autoencoder makes of noise is calmer than what it learned from, and its mean is somebody's habit. Over all
+    styles and many latents, the change shall be 0 on average and spread as `MOMENTS_APART`.
+    """
+    network = copy.deepcopy(network).eval()
+    last, styles = network.decoder.pose_linear, torch.arange(network.styles).repeat_interleave(LATENTS)
+    latents = torch.randn(len(styles), network.latent, generator=torch.Generator().manual_seed(0))
+    device = last.weight.device
+    nothing = torch.zeros(1, network.chunk, network.decoder.linear_audio.in_features, device=device)
+    heard = network.decoder.linear_audio(nothing).expand(len(styles), -1, -1)
+    straight = torch.zeros(len(styles), len(USUAL_CHANGE), device=device)
+    change = network.decoder(straight, latents.to(device), heard, styles.to(device)).flatten(0, 1)
+    gain = torch.from_numpy(MOMENTS_APART).to(device) / change.std(0)
+    last.weight.mul_(gain[:, None])
+    last.bias.copy_(gain * (last.bias - change.mean(0)))
+    return network.state_dict()
+
+
+@cache
+def _listener(path: str) -> ExpNet:
+    """A trained ExpNet, read once per process."""
+    return ExpNet.load(Path(path))
 
 
 def closure_of(blink_ratio: np.ndarray) -> np.ndarray:

@@ -54,9 +54,8 @@ class ExpNet(nn.Module):
     @torch.no_grad()
     def keep_reference(self) -> None:
         """Begin training with the reference as it is: all there is to learn is what lips and lids do to it."""
-        reference = slice(-1 - EXPRESSION, -1)
-        self.mapping1.weight[:, reference] = torch.eye(EXPRESSION)
-        self.mapping1.weight[:, -1] = 0
+        self.mapping1.weight.zero_()
+        self.mapping1.weight[:, -1 - EXPRESSION : -1] = torch.eye(EXPRESSION)
         self.mapping1.bias.zero_()
 
     def forward(self, mel_N1MS: Tensor, reference_NE: Tensor, blink_N1: Tensor) -> Tensor:

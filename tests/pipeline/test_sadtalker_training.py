@@ -13,7 +13,7 @@ from models.interfaces import Motion
 from models.lips import opening_direction
 from models.teachers.visemes import LABELLED
 from pipeline.learner import Learner, Recipe
-from pipeline.sadtalker_training import ExpNetTrainable, PoseVAETrainable, closure_of
+from pipeline.sadtalker_training import MOMENTS_APART, ExpNetTrainable, PoseVAETrainable, closure_of
 from pipeline.trainables import Data, trainable_class
 from tests.pipeline.made_features import make_features
 
@@ -86,7 +86,6 @@ def test_lips_are_told_about_their_mean(expnet):
 def test_untrained_expnet_keeps_the_reference(expnet):
     batch = batch_of(expnet, (0,), 4)
     networks = {name: net.eval() for name, net in expnet.build().items()}
-    torch.nn.init.zeros_(networks["expnet"].mapping1.weight[:, :-65])
     made, teacher, _, ratio = expnet._made(networks, batch, batch["mel"].float())
     assert made.shape == teacher.shape == (4, 5, 64) and ratio.shape == (4, 5)
     assert torch.allclose(made, batch["reference"][:, None].expand_as(made), atol=1e-5)
@@ -143,6 +142,37 @@ def test_what_is_exported_is_what_the_motion_system_loads(expnet, posevae, tmp_p
         for name, tensors in trainable.export(networks).items():
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, tmp_path / f"{name}.safetensors")
     assert SadTalkerMotion.load(tmp_path).styles == 2
+
+
+def test_exported_heads_move_as_much_as_people_s(posevae):
+    networks = posevae.build()
+    network = networks["posevae"].eval()
+    network.load_state_dict({name: tensor.float() for name, tensor in posevae.export(networks)["posevae"].items()})
+    nothing = torch.zeros(400, 32, network.decoder.linear_audio.in_features)
+    heard, styles = network.decoder.linear_audio(nothing), torch.arange(400) % 2
+    with torch.no_grad():
+        change = network.decoder(torch.zeros(400, 6), torch.randn(400, network.latent), heard, styles).flatten(0, 1)
+    assert np.allclose(change.std(0) / MOMENTS_APART, 1, atol=0.2)
+    assert (change.mean(0).abs() < 0.2 * change.std(0)).all()
+
+
+def test_posevae_listens_through_a_trained_expnet(expnet, tmp_path: Path):
+    state = expnet.export(expnet.build())["expnet"]
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "expnet.safetensors")
+    options = PoseVAETrainable.Options(expnet=str(tmp_path / "expnet.safetensors"), learning_rate=1e-3)
+    trainable = PoseVAETrainable(options, DATA)
+    batch = batch_of(trainable, (0, 1), 8)
+    assert "mel" not in batch and batch["embedded"].shape[:2] == (8, 32)
+    learner = Learner(trainable, Recipe(steps=3), CPU)
+    learner.learn(batch)
+    exported = trainable.export(learner.networks)["posevae"]
+    ears = {name: tensor for name, tensor in exported.items() if name.startswith("audio_encoder.")}
+    assert ears and all(
+        torch.equal(tensor, state[name.removeprefix("audio_encoder.")])
+        for name, tensor in ears.items()
+        if tensor.is_floating_point()
+    )
+    assert trainable.preview({name: net.eval() for name, net in learner.networks.items()}, make_features(2))
 
 
 def test_previews_are_motions_of_the_row(expnet, posevae):
