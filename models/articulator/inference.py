@@ -23,7 +23,7 @@ State = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class LipReader:
+class TrainedArticulator:
     """A trained articulator.
 
     Args:
@@ -33,7 +33,7 @@ class LipReader:
     members: tuple[State, ...]
 
     @classmethod
-    def load(cls, path: Path) -> "LipReader":
+    def load(cls, path: Path) -> "TrainedArticulator":
         """Of a safetensors file, sizes as it has them.
 
         Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import binary_closing, gaussian_filter1d
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.inference import LipReader
+from models.articulator.inference import TrainedArticulator
 from models.articulator.lip_basis import COORDINATES, LipBasis
 from models.controls import Controls
 from models.facespace.open import OpenSpace
@@ -43,13 +43,13 @@ class ArticulatorMotion:
 
     space = "open"
 
-    def __init__(self, network: LipReader, open_space: OpenSpace | None = None):
+    def __init__(self, network: TrainedArticulator, open_space: OpenSpace | None = None):
         self._network, self._space, self._basis = network, open_space or OpenSpace.load(), LipBasis.load()
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> "ArticulatorMotion":
         """With the shipped weights, or others."""
-        return cls(LipReader.load(path))
+        return cls(TrainedArticulator.load(path))
 
     def generate(self, speech: Speech, source: FaceFit, controls: Controls, seed: int) -> Motion:
         """Motion of the whole clip. The same arguments give the same numbers.

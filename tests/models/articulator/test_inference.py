@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.articulator.hearing import HEARD
-from models.articulator.inference import LipReader
+from models.articulator.inference import TrainedArticulator
 from models.articulator.lip_basis import UNIT
 from models.articulator.motion import WEIGHTS
 from models.articulator.network import Articulator
@@ -20,13 +20,13 @@ def test_says_what_the_trained_network_says(frames: int):
     heard = np.random.default_rng(frames).normal(size=(frames, HEARD)).astype(np.float32)
     with torch.no_grad():
         wanted = UNIT * Articulator.load(WEIGHTS).eval()(torch.from_numpy(heard)[None])[0].numpy()
-    assert LipReader.load(WEIGHTS).tell(heard) == pytest.approx(wanted, abs=1e-5 * UNIT, rel=1e-4)
+    assert TrainedArticulator.load(WEIGHTS).tell(heard) == pytest.approx(wanted, abs=1e-5 * UNIT, rel=1e-4)
 
 
 def test_any_size_can_be_loaded(tmp_path: Path):
     network = Articulator(width=24, members=3).eval()
     save_file({name: value.half() for name, value in network.state_dict().items()}, tmp_path / "small.safetensors")
-    assert LipReader.load(tmp_path / "small.safetensors").tell(np.zeros((5, HEARD))).shape == (5, 16)
+    assert TrainedArticulator.load(tmp_path / "small.safetensors").tell(np.zeros((5, HEARD))).shape == (5, 16)
 
 
 def test_what_is_wrong_with_a_file_is_told(tmp_path: Path):
@@ -35,4 +35,4 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path):
     (tmp_path / "text.safetensors").write_text("no weights")
     for name in ("part", "text", "missing"):
         with pytest.raises(WeightsError, match=name):
-            LipReader.load(tmp_path / f"{name}.safetensors")
+            TrainedArticulator.load(tmp_path / f"{name}.safetensors")
