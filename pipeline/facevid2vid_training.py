@@ -11,6 +11,7 @@ Legend: B samples, N frames, P pixels, C coefficients, W frames of a window, K k
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -101,9 +102,15 @@ class PairTraining:
             networks[PERCEPTUAL] = Frozen(Vgg19.load(path))
         return networks
 
-    def pairs(self, features: Features, rng: np.random.Generator) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    def pairs(
+        self, features: Features, rng: np.random.Generator, jitter: float = 0.0
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Driving frames, each with a source from anywhere around it.
 
+        Args:
+            features: the row.
+            rng: picks sources, and where pictures are cut.
+            jitter: share of the square's side that is cut off each picture, anywhere.
         Returns:
             A run of frames that all show the face, numbers of a source and a driving frame in it, shape (2,), and their
             pictures, uint8, shape (2, 3, P, P).
@@ -112,12 +119,11 @@ class PairTraining:
             return
         box = _square_of(features)
         for run in runs_of(features["seen"]):
-            pictures: dict[int, np.ndarray] = {}
+            crop = cache(features.image)
             for driving in range(run.start, run.stop, self._options.stride):
                 pair = np.array([rng.integers(run.start, run.stop), driving])
-                for frame in set(map(int, pair)) - set(pictures):
-                    pictures[frame] = _picture(features, frame, box, self._options.px)
-                yield run, pair, np.stack([pictures[int(frame)] for frame in pair])
+                boxes = [_trimmed(box, jitter, rng) for _ in pair]
+                yield run, pair, np.stack([_cut(crop(int(n)), b, self._options.px) for n, b in zip(pair, boxes)])
 
     def from_first(self, features: Features) -> tuple[slice, np.ndarray, np.ndarray] | None:
         """As `pairs`, some frames of the longest run at once, its first one being the source of all; None without."""
@@ -126,7 +132,7 @@ class PairTraining:
             return None
         frames = np.unique(np.linspace(run.start, run.stop - 1, SHOWN).astype(int))
         box = _square_of(features)
-        pictures = np.stack([_picture(features, int(frame), box, self._options.px) for frame in frames])
+        pictures = np.stack([_cut(features.image(int(frame)), box, self._options.px) for frame in frames])
         pairs = np.stack([np.full_like(frames, run.start), frames], 1)
         return run, pairs, np.stack([np.broadcast_to(pictures[0], pictures.shape), pictures], 1)
 
@@ -154,10 +160,16 @@ class PairTraining:
 class FaceVid2VidTrainable(PairTraining):
     """Keypoint detector, head estimator, and generator with its motion network."""
 
-    Options = PairOptions
+    class Options(PairOptions):
+        """Settings."""
 
-    def __init__(self, options: PairOptions, data: Data):
+        jitter: float = Field(
+            default=0.15, ge=0, le=0.5, description="share of the side that is cut off each picture: heads move more"
+        )
+
+    def __init__(self, options: Options, data: Data):
         super().__init__(options, data)
+        self._jitter = options.jitter
         pack = data.pack()
         for other in (f"generator_{px}" for px in TRAINED_SIDES if px != options.px):
             if pack is not None and other in pack:
@@ -174,11 +186,11 @@ class FaceVid2VidTrainable(PairTraining):
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """Two frames, and yaw, pitch, roll of the heads in degrees, as `keypoints.rotation` takes them."""
         turns = _turns(features["pose"])
-        for _, pair, pictures in self.pairs(features, rng):
+        for _, pair, pictures in self.pairs(features, rng, self._jitter):
             yield {"pictures": pictures, "turns": turns[pair]}
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The critic's, or those of section 3.3; PSNR is shown besides."""
+        """The critic's, or those of section 3.3; PSNR is shown besides, and that of the source in its place."""
         order = _order(generator)
         source, driving = _pictures(batch, order)
         if turn == CRITIC:
@@ -198,7 +210,7 @@ class FaceVid2VidTrainable(PairTraining):
             "head_pose": losses.head_pose(angles(undistorted), _known_angles(batch, order)),
             "deformation": losses.deformation(undistorted.expression),
         }
-        return {**losses.combined(parts), "psnr": losses.psnr(made.detach(), driving)}
+        return {**losses.combined(parts), **_shown(made.detach(), source, driving)}
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Likeness of painted pictures, and the error of the head's angles in degrees."""
@@ -274,9 +286,9 @@ class MappingTrainable(PairTraining):
             yield {"pictures": pictures, "windows": coefficient_windows(rows[run], pair - run.start)}
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The critic's; or of keypoints against those of the pictures, and of painted pictures, whose PSNR is shown."""
+        """The critic's; or of keypoints against those of the pictures, and of painted pictures, with PSNR as above."""
         order = _order(generator)
-        _, driving = _pictures(batch, order)
+        source, driving = _pictures(batch, order)
         if turn == CRITIC:
             with torch.no_grad():
                 found, _ = self._keypoints(networks, batch, order)
@@ -288,7 +300,7 @@ class MappingTrainable(PairTraining):
             return losses.combined(parts)
         made = self._painted(networks, batch, order, found)
         parts |= self.likeness(networks, made, driving)
-        return {**losses.combined(parts), "psnr": losses.psnr(made.detach(), driving)}
+        return {**losses.combined(parts), **_shown(made.detach(), source, driving)}
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Likeness of painted pictures, and how far keypoints are from those of the pictures."""
@@ -374,6 +386,11 @@ def _criticism(critic: nn.Module, made_B3PP: Tensor, real_B3PP: Tensor) -> dict[
     return {TOTAL: losses.discrimination(critic(made_B3PP), critic(real_B3PP))}
 
 
+def _shown(made_B3PP: Tensor, source_B3PP: Tensor, driving_B3PP: Tensor) -> dict[str, Tensor]:
+    """How like the driving frames the painted ones are, and what leaving the sources as they are would give, dB."""
+    return {"psnr": losses.psnr(made_B3PP, driving_B3PP), "psnr_of_source": losses.psnr(source_B3PP, driving_B3PP)}
+
+
 def _float(head: Head) -> Head:
     return Head(*(part.float() for part in head))
 
@@ -400,9 +417,17 @@ def _square_of(features: Features) -> Box:
     return float(left), float(top), float(left + side), float(top + side)
 
 
-def _picture(features: Features, frame: int, box: Box, px: int) -> np.ndarray:
-    """uint8, shape (3, P, P)."""
-    return np.ascontiguousarray(resample(features.image(frame), box, (px, px)).transpose(2, 0, 1))
+def _trimmed(box: Box, share: float, rng: np.random.Generator) -> Box:
+    """A square that lacks a share of its side, anywhere inside."""
+    x0, y0, x1, _ = box
+    side = (1 - share) * (x1 - x0)
+    left, top = np.array([x0, y0]) + rng.uniform(0, share * (x1 - x0), 2)
+    return float(left), float(top), float(left + side), float(top + side)
+
+
+def _cut(crop: np.ndarray, box: Box, px: int) -> np.ndarray:
+    """A square of a crop, uint8, shape (3, P, P)."""
+    return np.ascontiguousarray(resample(crop, box, (px, px)).transpose(2, 0, 1))
 
 
 def _turns(pose_NP: np.ndarray) -> np.ndarray:
