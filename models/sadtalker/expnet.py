@@ -6,6 +6,7 @@ the published files. Legend: N frames, of any number of clips; E expression coef
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,6 +58,10 @@ class ExpNet(nn.Module):
         self.mapping1.weight.zero_()
         self.mapping1.weight[:, -1 - EXPRESSION : -1] = torch.eye(EXPRESSION)
         self.mapping1.bias.zero_()
+
+    def lids(self) -> np.ndarray:
+        """What a blink signal of 1 adds to the expression, whatever else is heard or shown; shape (64,)."""
+        return self.mapping1.weight[:, -1].detach().cpu().numpy()
 
     def forward(self, mel_N1MS: Tensor, reference_NE: Tensor, blink_N1: Tensor) -> Tensor:
         """Expression of every frame.

@@ -19,7 +19,7 @@ from models.prosody import listen
 from models.sadtalker.chunks import count_chunks, decode_blended, decode_in_turn, linger, smooth
 from models.sadtalker.expnet import ExpNet
 from models.sadtalker.hearing import compare
-from models.sadtalker.open_face import settle
+from models.sadtalker.open_face import blink_strength, settle
 from models.sadtalker.posevae import PoseVAE
 from models.sadtalker.tracks import spread_by_travel
 
@@ -128,6 +128,8 @@ class SadTalkerMotion:
         shown = source.expression[None]
         if blinks_from is not None:
             closure, shown = np.zeros(speech.frames), blinks_from.expression
+        if self.space == "open":
+            closure = closure * blink_strength(self._expnet.lids(), source)
         shown = shown[there_and_back(np.arange(speech.frames), len(shown))].astype(np.float32)
         expression, heard = self._listen(speech, closure, shown)
         change = self._head_change(heard, source, controls.pose, style, head_stream, pose_from)

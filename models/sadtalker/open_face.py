@@ -9,12 +9,32 @@ from scipy.ndimage import gaussian_filter1d
 
 from models.articulator.lip_basis import LipBasis
 from models.articulator.motion import calibrate
+from models.facespace import topology as top
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit
 from models.lips import opening_direction, opening_movement, width_direction
 from models.rest import add_up, face_at_rest
 
-SMOOTHING = 0.7  # standard deviation, frames: every frame is told for itself
+MOST_BLINK = 1.5  # of the signal that shuts usual eyes
+SMOOTHING = 1.0  # standard deviation, frames: every frame is told for itself
+
+
+def blink_strength(lids: np.ndarray, source: FaceFit) -> float:
+    """The blink signal at which a portrait's own eyes just shut: narrow eyes need less of it, wide ones more.
+
+    Args:
+        lids: what a signal of 1 adds to the expression, shape (64,).
+        source: the portrait's face in the open space.
+    Returns:
+        0 to `MOST_BLINK`.
+    """
+    space = OpenSpace.load()
+    upper = [*top.RIGHT_EYE_UPPER[1:-1], *top.LEFT_EYE_UPPER[1:-1]]
+    lower = [*top.RIGHT_EYE_LOWER[1:-1], *top.LEFT_EYE_LOWER[1:-1]]
+    points = space.canonical(source)
+    gap = np.maximum(0, points[lower, 1] - points[upper, 1]).mean()
+    shut_by = (space.expression[:, upper, 1] - space.expression[:, lower, 1]).mean(1) @ lids
+    return float(np.clip(gap / max(shut_by, 1e-6), 0, MOST_BLINK))
 
 
 def settle(expression: np.ndarray, shown: np.ndarray, source: FaceFit, voice: np.ndarray, scale: float) -> np.ndarray:

@@ -12,9 +12,12 @@ from models.articulator.hearing import Habit
 from models.articulator.lip_basis import LipBasis
 from models.controls import BlinkControls, Controls, ExpressionControls, GazeControls, PoseControls
 from models.errors import WeightsError
+from models.facespace import topology as top
+from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion
 from models.sadtalker.hearing import compare
 from models.sadtalker.motion import STRETCH_FRAMES, SadTalkerMotion, there_and_back
+from models.sadtalker.open_face import MOST_BLINK, blink_strength
 from tests.models.sadtalker.sounds import Noise, networks, nodding, system
 from tests.models.voices import face
 
@@ -158,6 +161,18 @@ def test_blinks_of_another_video_replace_the_portrait_s_expression():
     made = SadTalkerMotion(expnet, posevae, space="bfm")
     motion = made.generate(Noise(100), portrait("bfm"), Controls(), 3, blinks_from=nodding(40, "bfm"))
     assert np.allclose(motion.expression[:, 0], there_and_back(np.arange(100), 40), atol=1e-4)
+
+
+@pytest.mark.parametrize("opened", [-0.5, 0.0, 0.5])
+def test_a_portrait_s_own_eyes_just_shut(opened):
+    space = OpenSpace.load()
+    blink = space.direction("blink_R") + space.direction("blink_L")
+    source = face(-opened * blink)
+    shut = source.expression + blink_strength(blink, source) * blink
+    vertices = space.vertices(np.zeros(80), shut)
+    gaps = vertices[list(top.RIGHT_EYE_LOWER[1:-1]), 1] - vertices[list(top.RIGHT_EYE_UPPER[1:-1]), 1]
+    assert abs(gaps.mean()) < 0.003
+    assert blink_strength(0 * blink, source) == MOST_BLINK
 
 
 def test_there_and_back_never_jumps():
