@@ -91,6 +91,7 @@ class Learner:
         """One step of every turn. Returns what the curves show, by name, still on the device."""
         shown: dict[str, Tensor] = {}
         rate = self._recipe.rate_at(self.step)
+        torch.manual_seed(self._noise_seed())  # of dropout, which draws from the global stream
         for network in self.networks.values():
             network.train()
         for name, turn in self._trainable.turns.items():
@@ -185,9 +186,11 @@ class Learner:
             yield from (tensor.data for tensor in (*network.parameters(), *network.buffers()))
 
     def _generator(self) -> torch.Generator:
-        """Another stream on every worker and step, the same after resuming."""
-        rank = dist.get_rank() if world_size() > 1 else 0
-        return torch.Generator(self._device).manual_seed(hash((self._recipe.seed, self.step, rank)) & (2**63 - 1))
+        return torch.Generator(self._device).manual_seed(self._noise_seed())
+
+    def _noise_seed(self) -> int:
+        """Another one on every worker and step, the same after resuming."""
+        return hash((self._recipe.seed, self.step, rank())) & (2**63 - 1)
 
     def _precision(self) -> Any:
         kind = TYPES.get(self._recipe.precision)
@@ -207,6 +210,11 @@ class Learner:
 def world_size() -> int:
     """How many workers learn together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this process is, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 @torch.no_grad()

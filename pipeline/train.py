@@ -50,6 +50,9 @@ class WorkersSection(Section):
     gpu: bool = Field(default=False, description="train on GPUs, one per worker (nccl); false: CPUs (gloo)")
     cpus: float = Field(default=0.0, ge=0, description="CPUs reserved per worker; 0: a fair part, the rest reads data")
     resize_every_s: float = Field(default=60.0, ge=0, description="how often an elastic group looks for more workers")
+    look_every_s: float = Field(
+        default=2.0, gt=0, description="how often the workers are looked at: losses are noticed, checkpoints registered"
+    )
     max_failures: int = Field(default=3, ge=-1, description="lost workers that are put up with; -1: any number")
 
     @model_validator(mode="after")
@@ -115,6 +118,10 @@ class TrainConfig(BaseModel):
     def path(self, *names: str) -> str:
         """URI of something in the output folder."""
         return storage.join(self.out, *names)
+
+    def features_path(self, *names: str) -> str:
+        """URI of something in the folder of features."""
+        return storage.join(self.features, *names)
 
     def pack_path(self, *names: str) -> str:
         """URI of something in the pack."""

@@ -1,19 +1,22 @@
 """The Ray side of training: workers that read features and learn, checkpoints, and going on after a loss.
 
 A lost worker restarts the group from the last checkpoint; a lost driver is made good by running the job again. Both
-lose the steps since that checkpoint. The step is in the checkpoint; the order of the data is drawn anew, as Ray
-Data 2.60 can't continue in the middle of a pass.
+lose the steps since that checkpoint, which are then made again with the same batches and the same noise: on as many
+workers, the weights at the end are those of a training that nothing happened to. The order of the data is the seed's
+(`pipeline.batches`), and Ray Data is told to keep it; as version 2.60 can't begin in the middle of a pass, what has
+been seen of it is read again and thrown away.
 """
 
 import io
 import json
 import logging
+import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+from dataclasses import asdict
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +28,14 @@ import torch.distributed as dist
 from PIL import Image
 
 from pipeline import storage
+from pipeline.batches import Batches, Position
 from pipeline.cluster import connected
 from pipeline.curves import Curves
-from pipeline.errors import RenderError, SetupError
-from pipeline.features import META_COLUMNS, Features
-from pipeline.learner import Learner, world_size
+from pipeline.errors import RenderError
+from pipeline.learner import Learner, rank, world_size
 from pipeline.previews import draw
+from pipeline.repeating import repeating
+from pipeline.samples import columns_of, make_samples, read_rows, samples_of, stacked
 from pipeline.speakers import TRAIN, VALIDATION
 from pipeline.train import (
     Card,
@@ -46,11 +51,14 @@ from pipeline.train import (
 from pipeline.trainables import Batch, Sized, Trainable
 
 STATE = "state.pt"  # of a checkpoint
+POSITION = "position"  # in the state: how far the training is in its data
 SCORE = "score"  # by which the best checkpoint is chosen, the lower the better
+LOOK_EVERY = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"  # Ray Train takes it from the driver's environment only
 RUN = "ray"  # folder of checkpoints in the output folder
 WORKER_SHARE = 0.6  # of all CPUs, when training runs on them; the rest reads
 # Of a task that reads rows or makes samples: they must fit beside trainers, and each is a process that starts slowly.
 READER_CPUS = 0.25
+VALIDATION_BATCH = 32  # samples, where the configuration sets no batch
 PREVIEW_ROWS = 8  # of the validation split, among which one is found that suits
 
 
@@ -79,8 +87,11 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     tell(f"{config.trainable}: {config.steps} steps on {card.minutes - held_out:.1f} minutes, {held_out:.1f} held out")
     for lacking in warnings_of(trainable):
         tell(f"warning: {lacking}")
-    with connected(config.cache), _ticking(config, tell):
-        result = _fit(config, card)
+    tell_progress = _progress_of(config, tell)
+    with connected(config.cache):
+        with repeating(config.progress_every_s, tell_progress):
+            result = _fit(config, card)
+        tell_progress()
         best, metrics = _best(result)
         with best.as_directory() as folder:
             state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
@@ -98,16 +109,16 @@ def _fit(config: TrainConfig, card: Card) -> Any:
 
     files, place = storage.arrow_place(config.out)
     workers = config.workers
+    os.environ[LOOK_EVERY] = str(workers.look_every_s)
+    # the same samples to the same workers in every pass and every run
+    ordered = ray.data.ExecutionOptions(preserve_order=True)
     count = workers.max if workers.min == workers.max else (workers.min, workers.max)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"config": config.model_dump_json(), "card": card.model_dump_json()},
         torch_config=TorchConfig(backend="nccl" if workers.gpu else "gloo"),
-        datasets={
-            split: _samples(split, config, card) for split in (TRAIN, VALIDATION) if card.splits[split]["rows"] > 0
-        },
-        # what is held out is read whole by every worker, which takes its own batches of it
-        dataset_config=ray.train.DataConfig(datasets_to_split=[TRAIN]),
+        datasets={TRAIN: _training_samples(config, card)},
+        dataset_config=ray.train.DataConfig(execution_options=ordered),
         scaling_config=ScalingConfig(
             num_workers=count,
             use_gpu=workers.gpu,
@@ -154,39 +165,25 @@ def _cpus(config: TrainConfig) -> float:
 # ---- data
 
 
-def _samples(split: str, config: TrainConfig, card: Card) -> Any:
-    """Ray dataset of a split's samples."""
+def _training_samples(config: TrainConfig, card: Card) -> Any:
+    """Ray dataset of the training split's samples."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.use_datasource_v2 = False  # its task that lists files wants a whole CPU, and trainers may hold them all
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    trainable = config.build(card.data)
-    files, place = storage.arrow_place(storage.join(config.features, "features"))
+    folder = config.features_path("features")
+    files, place = storage.arrow_place(folder)
     rows = ray.data.read_parquet(
-        place, filesystem=files, columns=[*META_COLUMNS, *trainable.columns], num_cpus=READER_CPUS
+        place,
+        filesystem=files,
+        columns=columns_of(config.build(card.data)),
+        num_cpus=READER_CPUS,
+        # by default the cluster's size decides how files are gathered, and with that what each worker gets
+        override_num_blocks=len(storage.list_names(folder)),
     )
-    maker = partial(_make_samples, split=split, asked=config.model_dump_json(), card=card.model_dump_json())
+    maker = partial(make_samples, config=config.model_dump_json(), card=card.model_dump_json())
     return rows.map_batches(maker, batch_size=1, batch_format="pyarrow", num_cpus=READER_CPUS)
-
-
-def _make_samples(table: Any, split: str, asked: str, card: str) -> Iterator[dict[str, np.ndarray]]:
-    """Rows of features to samples; a table of its own per row."""
-    config, trainable = _parsed(asked, card)
-    for row in table.to_pylist():
-        if row["split"] != split:
-            continue
-        features = Features.from_row(row)
-        rng = np.random.default_rng([config.seed, *features.origin.row_id.encode()])
-        samples = list(trainable.samples(features, rng))
-        if samples:
-            yield {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
-
-
-@cache
-def _parsed(asked: str, card: str) -> tuple[TrainConfig, Trainable]:
-    config = TrainConfig.model_validate_json(asked)
-    return config, config.build(Card.model_validate_json(card).data)
 
 
 # ---- the worker
@@ -197,25 +194,28 @@ def _work(asked: dict[str, str]) -> None:
     import ray.train
     import ray.train.torch
 
-    config, trainable = _parsed(asked["config"], asked["card"])
-    card, device = Card.model_validate_json(asked["card"]), ray.train.torch.get_device()
+    config, card = TrainConfig.model_validate_json(asked["config"]), Card.model_validate_json(asked["card"])
+    trainable, device = config.build(card.data), ray.train.torch.get_device()
     storage.configure(config.storage.options, config.storage.retries)
     learner = Learner(trainable, config.recipe(trainable, device), device)
+    position = Position()
     if checkpoint := ray.train.get_checkpoint():
         with checkpoint.as_directory() as folder:
-            learner.resume(torch.load(Path(folder) / STATE, map_location=device, weights_only=True))
+            state = torch.load(Path(folder) / STATE, map_location=device, weights_only=True)
+        learner.resume(state)
+        position = Position(**state[POSITION])
     if learner.step >= config.steps:
         return
-    leads = ray.train.get_context().get_world_rank() == 0
-    watch = _Watch(config, card, trainable, learner) if leads else None
-    validation = _Validation(config, device) if card.has_validation else None
-    for batch in _endless(config, trainable, device, learner.step):
-        values = learner.learn(batch)
+    watch = _Watch(config, card, trainable, learner) if rank() == 0 else None
+    validation = _Validation(config, trainable, device) if card.has_validation else None
+    batches = _batches(config, trainable, device, position)
+    for batch in batches:
+        values = learner.learn(_on(batch, device))
         done = learner.step >= config.steps
         if watch:
             watch.note(values, done)
         if done or learner.step % config.checkpoint_every == 0:
-            _report(learner, values, validation, trainable, watch)
+            _report(learner, values, validation, trainable, watch, batches.position)
         if watch and config.preview_every and (done or learner.step % config.preview_every == 0):
             watch.preview()
         if done:
@@ -225,7 +225,12 @@ def _work(asked: dict[str, str]) -> None:
 
 
 def _report(
-    learner: Learner, values: dict[str, Any], validation: "_Validation | None", trainable: Trainable, watch: Any
+    learner: Learner,
+    values: dict[str, Any],
+    validation: "_Validation | None",
+    trainable: Trainable,
+    watch: "_Watch | None",
+    position: Position,
 ) -> None:
     """Validate and save a checkpoint; every worker takes part."""
     learner.agree()
@@ -236,7 +241,7 @@ def _report(
     with tempfile.TemporaryDirectory(prefix="talkfarm-") as folder:
         checkpoint = None
         if watch:
-            torch.save(learner.state(), Path(folder) / STATE)
+            torch.save({**learner.state(), POSITION: asdict(position)}, Path(folder) / STATE)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             watch.validated(metrics)
         losses = {name: float(value) for name, value in values.items() if name.endswith("/total")}
@@ -245,66 +250,49 @@ def _report(
         )
 
 
-def _endless(config: TrainConfig, trainable: Trainable, device: torch.device, step: int) -> Iterator[Batch]:
-    """This worker's batches of the training split, pass after pass, shuffled, from the `step`-th step on.
-
-    Samples that fit into memory are read once and then shuffled there; whether they fit, all workers decide together,
-    as a pass through Ray Data is one that all of them make.
-    """
+def _batches(config: TrainConfig, trainable: Trainable, device: torch.device, position: Position) -> Batches:
+    """This worker's batches of the training split."""
     shard: Any = ray.train.get_dataset_shard(TRAIN)
     size = max(1, (config.batch or trainable.batch) // world_size())
-    rng = np.random.default_rng([config.seed, step, dist.get_rank() if world_size() > 1 else 0])
-    kept: list[Batch] = []
-    limit, held, fits = config.memory_gb * 1e9, 0.0, True
-    count = 0
-    shuffle: dict[str, Any] = {}
-    if config.shuffle:
-        shuffle = {"local_shuffle_buffer_size": max(config.shuffle, size), "local_shuffle_seed": config.seed + step}
-    for batch in shard.iter_torch_batches(batch_size=size, drop_last=True, device="cpu", **shuffle):
-        count += 1
-        fits = fits and held < limit
-        if fits:
-            kept.append(batch)
-            held += sum(tensor.nbytes for tensor in batch.values())
-        yield _on(batch, device)
-    if not count:
-        raise SetupError(
-            [f"features={config.features} give a worker fewer samples than a batch of {size}: lower batch"]
-        )
-    if _all(fits, device):
-        pool = {name: torch.cat([batch[name] for batch in kept]) for name in kept[0]}
-        kept.clear()
-        while True:
-            order = torch.from_numpy(rng.permutation(len(next(iter(pool.values())))))
-            for first in range(0, len(order) - size + 1, size):
-                yield _on({name: tensor[order[first : first + size]] for name, tensor in pool.items()}, device)
-    kept.clear()
-    while True:
-        for batch in shard.iter_torch_batches(batch_size=size, drop_last=True, device="cpu", **shuffle):
-            yield _on(batch, device)
+
+    def stream(number: int) -> Any:
+        shuffle: dict[str, Any] = {}
+        if config.shuffle:
+            seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
+            shuffle = {"local_shuffle_buffer_size": max(config.shuffle, size), "local_shuffle_seed": seed}
+        return shard.iter_torch_batches(batch_size=size, device="cpu", **shuffle)
+
+    return Batches(
+        stream,
+        size,
+        seed=(config.seed, rank()),
+        most_bytes=config.memory_gb * 1e9,
+        agreed=partial(_all, device=device),
+        position=position,
+    )
 
 
 class _Validation:
-    """The batches of the validation split, the same every time; each worker takes every n-th."""
+    """The batches of the validation split, the same in every run; each worker takes every n-th."""
 
-    def __init__(self, config: TrainConfig, device: torch.device):
-        self._config, self._device = config, device
+    def __init__(self, config: TrainConfig, trainable: Trainable, device: torch.device):
+        self._config, self._trainable, self._device = config, trainable, device
         self._own: list[Batch] | None = None
 
     def batches(self) -> Iterator[Batch]:
         """This worker's."""
         if self._own is None:
-            shard: Any = ray.train.get_dataset_shard(VALIDATION)
-            rank = dist.get_rank() if world_size() > 1 else 0
-            self._own = []
-            size = self._config.batch or 32
-            for number, batch in enumerate(shard.iter_torch_batches(batch_size=size, device="cpu")):
-                if number == self._config.validation_batches:
-                    break
-                if number % world_size() == rank:
-                    self._own.append(batch)
+            self._own = list(self._read())
         for batch in self._own:
             yield _on(batch, self._device)
+
+    def _read(self) -> Iterator[Batch]:
+        rows = read_rows(self._config, VALIDATION, columns_of(self._trainable))
+        samples = chain.from_iterable(samples_of(self._trainable, row, self._config.seed) for row in rows)
+        for number in range(self._config.validation_batches):
+            chosen = list(islice(samples, self._config.batch or VALIDATION_BATCH))
+            if chosen and number % world_size() == rank():
+                yield {name: torch.from_numpy(array) for name, array in stacked(chosen).items()}
 
 
 class _Watch:
@@ -338,8 +326,10 @@ class _Watch:
 
     def preview(self) -> None:
         """Render what the networks make of a held-out row."""
+        split = VALIDATION if self._card.has_validation else TRAIN
+        columns = columns_of(self._trainable, "expression", "pose", "gaze", "crops")
         with self._learner.averaged() as networks:
-            for features in self._rows():
+            for features in islice(read_rows(self._config, split, columns), PREVIEW_ROWS):
                 preview = self._trainable.preview(networks, features)
                 image = draw(preview, features) if preview else None
                 if image is not None:
@@ -353,27 +343,6 @@ class _Watch:
     def close(self) -> None:
         """At the end."""
         self._curves.close()
-
-    def _rows(self) -> Iterator[Features]:
-        """Some rows with crops: held out, or of the training where nothing is."""
-        import pyarrow.parquet as pq
-
-        split = VALIDATION if self._card.has_validation else TRAIN
-        files, place = storage.arrow_place(storage.join(self._config.features, "features"))
-        columns = [*META_COLUMNS, *dict.fromkeys((*self._trainable.columns, "expression", "pose", "gaze", "crops"))]
-        found = 0
-        for name in storage.list_names(storage.join(self._config.features, "features")):
-            with files.open_input_file(f"{place}/{name}") as source:
-                file = pq.ParquetFile(source)
-                splits = file.read(columns=["split"], use_threads=False)["split"].to_pylist()
-                if split not in splits:
-                    continue
-                for row in file.read(columns=columns, use_threads=False).to_pylist():
-                    if row["split"] == split:
-                        yield Features.from_row(row)
-                        found += 1
-                        if found == PREVIEW_ROWS:
-                            return
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:
@@ -389,28 +358,16 @@ def _all(flag: bool, device: torch.device) -> bool:
     return bool(answer)
 
 
-@contextmanager
-def _ticking(config: TrainConfig, tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell what progress.json says now and then while the block runs."""
-    over, place = threading.Event(), config.path("progress.json")
+def _progress_of(config: TrainConfig, tell: Callable[[str], None]) -> Callable[[], None]:
+    """Tells what progress.json says, if that is new."""
+    place = config.path("progress.json")
     last = storage.read_bytes(place) if storage.exists(place) else b""
 
-    def tick() -> None:
+    def tell_progress() -> None:
         nonlocal last
         if storage.exists(place) and (data := storage.read_bytes(place)) != last:
             last, now = data, json.loads(data)
             losses = ", ".join(f"{name} {value:.4g}" for name, value in now["losses"].items())
             tell(f"step {now['step']}/{config.steps} | {losses} | {now['samples_per_s']:.0f} samples/s")
 
-    def watch() -> None:
-        while not over.wait(config.progress_every_s):
-            tick()
-
-    ticker = threading.Thread(target=watch, daemon=True)
-    ticker.start()
-    try:
-        yield
-        tick()
-    finally:
-        over.set()
-        ticker.join()
+    return tell_progress
