@@ -105,12 +105,12 @@ class PairTraining:
     def pairs(
         self, features: Features, rng: np.random.Generator, jitter: float = 0.0
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Driving frames, each with a source from anywhere around it.
+        """Driving frames, each with a source before or after it, many of them near.
 
         Args:
             features: the row.
             rng: picks sources, and where pictures are cut.
-            jitter: share of the square's side that is cut off each picture, anywhere.
+            jitter: share of the square's side that is cut off both pictures, anywhere.
         Returns:
             A run of frames that all show the face, numbers of a source and a driving frame in it, shape (2,), and their
             pictures, uint8, shape (2, 3, P, P).
@@ -121,9 +121,9 @@ class PairTraining:
         for run in runs_of(features["seen"]):
             crop = cache(features.image)
             for driving in range(run.start, run.stop, self._options.stride):
-                pair = np.array([rng.integers(run.start, run.stop), driving])
-                boxes = [_trimmed(box, jitter, rng) for _ in pair]
-                yield run, pair, np.stack([_cut(crop(int(n)), b, self._options.px) for n, b in zip(pair, boxes)])
+                pair = np.array([_source_of(driving, run, rng), driving])
+                square = _trimmed(box, jitter, rng)
+                yield run, pair, np.stack([_cut(crop(int(frame)), square, self._options.px) for frame in pair])
 
     def from_first(self, features: Features) -> tuple[slice, np.ndarray, np.ndarray] | None:
         """As `pairs`, some frames of the longest run at once, its first one being the source of all; None without."""
@@ -164,7 +164,7 @@ class FaceVid2VidTrainable(PairTraining):
         """Settings."""
 
         jitter: float = Field(
-            default=0.15, ge=0, le=0.5, description="share of the side that is cut off each picture: heads move more"
+            default=0.15, ge=0, le=0.5, description="share of the pictures' side that is cut off, anywhere"
         )
 
     def __init__(self, options: Options, data: Data):
@@ -179,9 +179,20 @@ class FaceVid2VidTrainable(PairTraining):
         self.turns = {**self.turns, "renderer": Turn(tuple(RENDERER), options.learning_rate, BETAS)}
 
     def build(self) -> dict[str, nn.Module]:
-        """ "generator", "keypoints", "head_estimator", and helpers."""
+        """ "generator", "keypoints", "head_estimator", and helpers.
+
+        Heads begin without expression and shift: what moves a picture at random, the generator learns to leave out.
+        """
         sizes = SIZES[self._options.size]
-        return {**{name: kind(**sizes[name]) for name, kind in RENDERER.items()}, **self.helpers()}
+        estimator = HeadEstimator(**sizes["head_estimator"])
+        for weights in (*estimator.fc_exp.parameters(), *estimator.fc_t.parameters()):
+            nn.init.zeros_(weights)
+        return {
+            "generator": Generator(**sizes["generator"]),
+            "keypoints": KeypointDetector(**sizes["keypoints"]),
+            "head_estimator": estimator,
+            **self.helpers(),
+        }
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """Two frames, and yaw, pitch, roll of the heads in degrees, as `keypoints.rotation` takes them."""
@@ -415,6 +426,17 @@ def _square_of(features: Features) -> Box:
     side = min(float(np.median([side for _, side in squares])), float(CROP))
     left, top = np.clip(centre - side / 2, 0, CROP - side)
     return float(left), float(top), float(left + side), float(top + side)
+
+
+def _source_of(driving: int, run: slice, rng: np.random.Generator) -> int:
+    """A frame of the run whose distance in time is as likely below its square root as above.
+
+    Between neighbours a picture is best copied, which is what there must be before anything can be moved; among frames
+    that are far apart only, those of one speaker are best answered with their mean.
+    """
+    distance = round((run.stop - run.start) ** rng.random())
+    frames = [frame for frame in (driving - distance, driving + distance) if run.start <= frame < run.stop]
+    return int(rng.choice(frames)) if frames else int(rng.integers(run.start, run.stop))
 
 
 def _trimmed(box: Box, share: float, rng: np.random.Generator) -> Box:
