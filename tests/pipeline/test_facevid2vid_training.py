@@ -20,7 +20,7 @@ from models.facevid2vid.keypoints import Angles, rotation
 from models.interfaces import FaceFit, Motion, Portrait
 from models.packs import Pack
 from pipeline import facevid2vid_training
-from pipeline.facevid2vid_training import RENDERER, FaceVid2VidTrainable, MappingTrainable, PairOptions
+from pipeline.facevid2vid_training import RENDERER, FaceVid2VidTrainable, MappingTrainable
 from pipeline.features import Features
 from pipeline.learner import Learner, Recipe
 from pipeline.previews import draw
@@ -70,7 +70,7 @@ def batch_of(trainable, row: Features, size: int = 2) -> dict[str, torch.Tensor]
 
 
 def renderer_of(**options) -> FaceVid2VidTrainable:
-    return FaceVid2VidTrainable(PairOptions(**options), DATA)
+    return FaceVid2VidTrainable(FaceVid2VidTrainable.Options(**options), DATA)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,28 @@ def test_the_square_is_the_one_of_service_and_stands_still(row: Features):
     assert x1 - x0 == pytest.approx(y1 - y0)
     assert x1 - x0 >= 3.9 * np.median(np.abs(eyes))
     assert x0 >= 0 and x1 <= 256 and y0 >= 0 and y1 <= 256
+
+
+def test_sources_are_near_and_far():
+    rng = np.random.default_rng(0)
+    distances = [abs(facevid2vid_training._source_of(100, slice(0, 200), rng) - 100) for _ in range(400)]
+    assert 0.4 < np.mean(np.array(distances) <= 15) < 0.65
+    assert min(distances) >= 1 and max(distances) > 80
+    assert {facevid2vid_training._source_of(5, slice(5, 6), rng) for _ in range(9)} == {5}
+
+
+def test_both_pictures_of_a_pair_lack_the_same(row: Features):
+    """A head that stands still stands still in the pair, too."""
+    still = replace(row, crops=row.crops[:1] * FRAMES)
+    for jitter in (0.0, 0.3):
+        pairs = [s["pictures"] for s in renderer_of(jitter=jitter).samples(still, np.random.default_rng(0))]
+        assert all((source == driving).all() for source, driving in pairs)
+        assert (pairs[0] == pairs[1]).all() == (jitter == 0)
+
+
+def test_heads_begin_still(row: Features):
+    head = renderer_of().build()["head_estimator"](torch.rand(2, 3, 64, 64))
+    assert not head.expression.any() and not head.translation.any()
 
 
 def test_pairs_and_windows_stay_within_a_stretch_that_shows_the_face(row: Features, pack: Pack):
@@ -232,7 +254,7 @@ def test_the_perceptual_loss_takes_the_users_network(row: Features, pack: Pack, 
     monkeypatch.setattr(facevid2vid_training.Vgg19, "load", classmethod(lambda cls, path: FewFeatures()))
     data = replace(DATA, weights=lambda name: Path(f"{name}.pth"), pack=lambda: pack)
     for trainable in (
-        FaceVid2VidTrainable(PairOptions(critic=False), replace(data, pack=lambda: None)),
+        FaceVid2VidTrainable(FaceVid2VidTrainable.Options(critic=False), replace(data, pack=lambda: None)),
         MappingTrainable(MappingTrainable.Options(critic=False), data),
     ):
         assert trainable.warnings() == []
