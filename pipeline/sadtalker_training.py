@@ -55,6 +55,7 @@ EMBEDDED = "embedded"  # what frozen ears make of mel windows
 USUAL_CHANGE = np.array([0.06, 0.07, 0.04, 0.09, 0.08, 0.01], np.float32)
 # What the poses of two moments of somebody who speaks differ by, root mean square, in videos that were trained on.
 MOMENTS_APART = np.array([0.084, 0.085, 0.057, 0.124, 0.113, 0.011], np.float32)
+FADED = 1.08  # what fading chunks into each other and smoothing takes from that
 LATENTS = 32  # per style, to know how much heads move
 
 
@@ -358,7 +359,7 @@ def steady_and_lively(network: Any) -> dict[str, Tensor]:
     """A trained PoseVAE's state dict, whose last layer is set so that heads move as much as people's.
 
     What an autoencoder makes of noise is calmer than what it learned from, and its mean is somebody's habit. Over all
-    styles and many latents, the change shall be 0 on average and spread as `MOMENTS_APART`.
+    styles and many latents, the change shall be 0 on average and spread so that a clip's is as `MOMENTS_APART`.
     """
     network = copy.deepcopy(network).eval()
     last, styles = network.decoder.pose_linear, torch.arange(network.styles).repeat_interleave(LATENTS)
@@ -368,7 +369,7 @@ def steady_and_lively(network: Any) -> dict[str, Tensor]:
     heard = network.decoder.linear_audio(nothing).expand(len(styles), -1, -1)
     straight = torch.zeros(len(styles), len(USUAL_CHANGE), device=device)
     change = network.decoder(straight, latents.to(device), heard, styles.to(device)).flatten(0, 1)
-    gain = torch.from_numpy(MOMENTS_APART).to(device) / change.std(0)
+    gain = FADED * torch.from_numpy(MOMENTS_APART).to(device) / change.std(0)
     last.weight.mul_(gain[:, None])
     last.bias.copy_(gain * (last.bias - change.mean(0)))
     return network.state_dict()

@@ -24,7 +24,7 @@ from models.sadtalker.posevae import PoseVAE
 from models.sadtalker.tracks import spread_by_travel
 
 STRETCH_FRAMES = 64  # heard at a time; larger batches are slower on a CPU
-LINGERING = 0.85  # correlation of the latents of chunks that overlap by half, as real heads have them
+LINGERING = 0.65  # correlation of the latents of chunks that overlap by half, as of real heads on average
 OFFICIAL_BLINK = np.array([0.5, 0.9, 1.0, 0.9, 0.5])  # closure per frame
 
 # Files of a folder of weights: ExpNet's, the prefix of its names, PoseVAE's, and the prefix of its names.

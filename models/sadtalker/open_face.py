@@ -16,7 +16,7 @@ from models.lips import opening_direction, opening_movement, width_direction
 from models.rest import add_up, face_at_rest
 
 MOST_BLINK = 1.5  # of the signal that shuts usual eyes
-SMOOTHING = 1.0  # standard deviation, frames: every frame is told for itself
+SMOOTHING = 0.7  # standard deviation, frames: every frame is told for itself
 
 
 def blink_strength(lids: np.ndarray, source: FaceFit) -> float:
