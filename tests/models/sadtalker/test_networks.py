@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.sadtalker import expnet, posevae
-from models.sadtalker.audio_encoder import AudioEncoder
+from models.sadtalker.audio_encoder import TINY_CHANNELS, AudioEncoder
 from models.sadtalker.expnet import ExpNet
 from models.sadtalker.posevae import PoseVAE
 from tests.conftest import ROOT
@@ -73,7 +73,7 @@ def test_encoder_of_other_widths():
 
 
 def test_official_variance_is_the_mean_s():
-    given = (torch.randn(2, 32, 6), torch.randn(2, 6), torch.randn(2, 32, 128), torch.tensor([0, 45]))
+    given = (torch.randn(2, 32, 6), torch.randn(2, 6), torch.randn(2, 32, TINY_CHANNELS[-1]), torch.tensor([0, 45]))
     _, mean, log_variance = small_posevae(official=True)(*given, torch.randn(2, 16))
     assert torch.equal(mean, log_variance)
     network = small_posevae()
