@@ -1,7 +1,8 @@
 """How face-vid2vid's networks and SadTalker's mapping network learn from pairs of frames of one video.
 
-First keypoint detector, head estimator and generator (with its motion network), together and without labels but for
-the head's angles, which the fitted face gives where the paper asks a trained estimator (face-vid2vid, section 3.3).
+First keypoint detector, head estimator and generator (with its motion network), together (face-vid2vid, section 3.3).
+The head's angles are those of the fitted face where the paper asks a trained estimator, and landmarks tell where the
+first keypoints are, which the paper leaves to be found (so LivePortrait, 2024).
 Then, with all of these as they are, the mapping network: from coefficients to the keypoints that the pictures have
 (SadTalker, section 3.3).
 
@@ -12,7 +13,7 @@ Legend: B samples, N frames, P pixels, C coefficients, W frames of a window, K k
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +46,8 @@ RENDERER: Mapping[str, type[nn.Module]] = {
     "head_estimator": HeadEstimator,
 }
 PERCEPTUAL, CRITIC, MAPPING = "perceptual", "critic", "mapping"
+LEARNING_RATES = {"paper": 2e-4, "small": 1e-3}  # of Adam; face-vid2vid has the former
+GUIDES = [30, 36, 45, 8, 4, 12, 51, 57]  # iBUG: nose tip, outer corners of the eyes, chin, cheeks, upper and lower lip
 
 
 class PairOptions(Section):
@@ -54,7 +57,25 @@ class PairOptions(Section):
     px: Literal[64, 256] = Field(default=64, description="side of the pictures, pixels")
     stride: int = Field(default=2, ge=1, description="frames from one driving frame to the next")
     critic: bool = Field(default=True, description="learn from a critic of pictures, too")
-    learning_rate: float = Field(default=2e-4, gt=0, description="of Adam, all turns; face-vid2vid's is 2e-4")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="of Adam, all turns; default: face-vid2vid's 2e-4, for small networks 1e-3"
+    )
+
+
+class Pair(NamedTuple):
+    """A source and a driving frame of a row.
+
+    Args:
+        run: frames of the row around both, all of which show the face.
+        frames: their numbers, shape (2,).
+        square: what is cut out of both, pixels of the crops.
+        pictures: uint8, shape (2, 3, P, P).
+    """
+
+    run: slice
+    frames: np.ndarray
+    square: Box
+    pictures: np.ndarray
 
 
 class PairTraining:
@@ -79,7 +100,8 @@ class PairTraining:
             raise ValueError("the features have no face crops to learn from: prepare them with crops=true")
         self._options, self._data, self._paints = options, data, paints
         self._criticised = paints and options.critic
-        critic = Turn((CRITIC,), options.learning_rate, BETAS)
+        self._rate = options.learning_rate or LEARNING_RATES[options.size]
+        critic = Turn((CRITIC,), self._rate, BETAS)
         self.turns = {CRITIC: critic} if self._criticised else {}
 
     def warnings(self) -> list[str]:
@@ -102,18 +124,13 @@ class PairTraining:
             networks[PERCEPTUAL] = Frozen(Vgg19.load(path))
         return networks
 
-    def pairs(
-        self, features: Features, rng: np.random.Generator, jitter: float = 0.0
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    def pairs(self, features: Features, rng: np.random.Generator, jitter: float = 0.0) -> Iterator[Pair]:
         """Driving frames, each with a source before or after it, many of them near.
 
         Args:
             features: the row.
             rng: picks sources, and where pictures are cut.
             jitter: share of the square's side that is cut off both pictures, anywhere.
-        Returns:
-            A run of frames that all show the face, numbers of a source and a driving frame in it, shape (2,), and their
-            pictures, uint8, shape (2, 3, P, P).
         """
         if not features.crops:
             return
@@ -121,9 +138,10 @@ class PairTraining:
         for run in runs_of(features["seen"]):
             crop = cache(features.image)
             for driving in range(run.start, run.stop, self._options.stride):
-                pair = np.array([_source_of(driving, run, rng), driving])
+                frames = np.array([_source_of(driving, run, rng), driving])
                 square = _trimmed(box, jitter, rng)
-                yield run, pair, np.stack([_cut(crop(int(frame)), square, self._options.px) for frame in pair])
+                pictures = np.stack([_cut(crop(int(frame)), square, self._options.px) for frame in frames])
+                yield Pair(run, frames, square, pictures)
 
     def from_first(self, features: Features) -> tuple[slice, np.ndarray, np.ndarray] | None:
         """As `pairs`, some frames of the longest run at once, its first one being the source of all; None without."""
@@ -166,17 +184,20 @@ class FaceVid2VidTrainable(PairTraining):
         jitter: float = Field(
             default=0.15, ge=0, le=0.5, description="share of the pictures' side that is cut off, anywhere"
         )
+        guide: bool = Field(
+            default=True, description="landmarks say where the first keypoints are; false: face-vid2vid's losses only"
+        )
 
     def __init__(self, options: Options, data: Data):
         super().__init__(options, data)
-        self._jitter = options.jitter
+        self._jitter, self._guided = options.jitter, options.guide
         pack = data.pack()
         for other in (f"generator_{px}" for px in TRAINED_SIDES if px != options.px):
             if pack is not None and other in pack:
                 raise ValueError(
                     f"the pack {pack.where} has {other}: other sizes of pictures go into packs of their own"
                 )
-        self.turns = {**self.turns, "renderer": Turn(tuple(RENDERER), options.learning_rate, BETAS)}
+        self.turns = {**self.turns, "renderer": Turn(tuple(RENDERER), self._rate, BETAS)}
 
     def build(self) -> dict[str, nn.Module]:
         """ "generator", "keypoints", "head_estimator", and helpers.
@@ -195,13 +216,14 @@ class FaceVid2VidTrainable(PairTraining):
         }
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
-        """Two frames, and yaw, pitch, roll of the heads in degrees, as `keypoints.rotation` takes them."""
-        turns = _turns(features["pose"])
-        for _, pair, pictures in self.pairs(features, rng, self._jitter):
-            yield {"pictures": pictures, "turns": turns[pair]}
+        """Two frames; yaw, pitch, roll of the heads in degrees, as `keypoints.rotation` takes them; landmarks."""
+        turns, guides = _turns(features["pose"]), features["landmarks"][:, GUIDES]
+        for pair in self.pairs(features, rng, self._jitter):
+            guide = _in_square(guides[pair.frames], pair.square)
+            yield {"pictures": pair.pictures, "turns": turns[pair.frames], "guides": guide}
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The critic's, or those of section 3.3; PSNR is shown besides, and that of the source in its place."""
+        """The critic's, or those of section 3.3 and the landmarks'; PSNR is shown besides, the source's too."""
         order = _order(generator)
         source, driving = _pictures(batch, order)
         if turn == CRITIC:
@@ -221,6 +243,9 @@ class FaceVid2VidTrainable(PairTraining):
             "head_pose": losses.head_pose(angles(undistorted), _known_angles(batch, order)),
             "deformation": losses.deformation(undistorted.expression),
         }
+        if self._guided:
+            guides = batch["guides"][:, order].transpose(0, 1).flatten(0, 1)
+            parts["guide"] = losses.guide(torch.cat([in_source, in_driving]), guides)
         return {**losses.combined(parts), **_shown(made.detach(), source, driving)}
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -274,7 +299,7 @@ class MappingTrainable(PairTraining):
         self._pack = pack
         keypoints = pack.sizes(_file("generator", options.px)).get("keypoints", KEYPOINTS["paper"])
         self._sizes = {**MAPPING_SIZES[options.size], "keypoints": keypoints}
-        self.turns = {**self.turns, MAPPING: Turn((MAPPING,), options.learning_rate, BETAS)}
+        self.turns = {**self.turns, MAPPING: Turn((MAPPING,), self._rate, BETAS)}
 
     def build(self) -> dict[str, nn.Module]:
         """ "mapping", helpers, and the pack's "generator", "keypoints" and "head_estimator", frozen.
@@ -293,8 +318,9 @@ class MappingTrainable(PairTraining):
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """Two frames, and the windows of coefficients around them, shape (2, C, W)."""
         rows = _coefficients(features)
-        for run, pair, pictures in self.pairs(features, rng):
-            yield {"pictures": pictures, "windows": coefficient_windows(rows[run], pair - run.start)}
+        for pair in self.pairs(features, rng):
+            windows = coefficient_windows(rows[pair.run], pair.frames - pair.run.start)
+            yield {"pictures": pair.pictures, "windows": windows}
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The critic's; or of keypoints against those of the pictures, and of painted pictures, with PSNR as above."""
@@ -450,6 +476,12 @@ def _trimmed(box: Box, share: float, rng: np.random.Generator) -> Box:
 def _cut(crop: np.ndarray, box: Box, px: int) -> np.ndarray:
     """A square of a crop, uint8, shape (3, P, P)."""
     return np.ascontiguousarray(resample(crop, box, (px, px)).transpose(2, 0, 1))
+
+
+def _in_square(points_N2: np.ndarray, square: Box) -> np.ndarray:
+    """Pixels of a crop as places in a square of it, -1 .. 1 from border to border; float32, shape (..., 2)."""
+    left, top, right, _ = square
+    return ((points_N2 - [left, top]) * (2 / (right - left)) - 1).astype(np.float32)
 
 
 def _turns(pose_NP: np.ndarray) -> np.ndarray:

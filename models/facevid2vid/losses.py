@@ -26,6 +26,7 @@ WEIGHTS = {
     "spread": 10.0,
     "head_pose": 20.0,
     "deformation": 5.0,
+    "guide": 20.0,  # ours: a percent of the picture's side counts as much as a degree of the head's angles
     "mapped": 20.0,  # SadTalker, section 3.3
 }
 TOTAL = "total"
@@ -223,6 +224,18 @@ def spread(keypoints_BK3: Tensor) -> Tensor:
 def head_pose(found: Angles, known: Angles) -> Tensor:
     """Difference of angles in degrees, mean of the three; `known` comes from a trained estimator."""
     return torch.stack([F.l1_loss(a, b) for a, b in zip(found, known)]).mean()
+
+
+def guide(keypoints_BK3: Tensor, landmarks_BG2: Tensor) -> Tensor:
+    """How far the first keypoints are from landmarks of the picture, along each axis, in percent of the picture's side.
+
+    Not in the paper: Guo et al., LivePortrait (2024), section 3.2, has it, with another norm.
+
+    Args:
+        keypoints_BK3: of pictures.
+        landmarks_BG2: x, y in -1 .. 1; G is at most K.
+    """
+    return 50 * F.l1_loss(keypoints_BK3[:, : landmarks_BG2.shape[1], :2], landmarks_BG2)
 
 
 def deformation(expression_BC: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
             "width": 8,
             "max_width": 16,
             "channels": 8,
-            "depth": 4,
+            "depth": 8,  # fewer planes lie too far apart for the Gaussians around keypoints to be seen on any
             "resblocks": 2,
             "motion": {"width": 4, "max_width": 32, "blocks": 3, "compress": 2},
             "decoder": {"outside": 8, "hidden": 8},

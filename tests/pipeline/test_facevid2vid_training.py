@@ -120,6 +120,27 @@ def test_the_square_is_the_one_of_service_and_stands_still(row: Features):
     assert x0 >= 0 and x1 <= 256 and y0 >= 0 and y1 <= 256
 
 
+def test_guides_are_landmarks_in_the_picture(row: Features):
+    """The lips' middle has the lips' colour, wherever the picture was cut."""
+    for sample in renderer_of(jitter=0.3, px=256).samples(row, np.random.default_rng(0)):
+        for picture, guides in zip(sample["pictures"], sample["guides"]):
+            assert guides.shape == (8, 2)
+            x, y = ((guides[6:].mean(0) + 1) * 128).astype(int)
+            red, green, blue = picture[:, y, x].astype(int)
+            assert red > green + 50 and red > blue + 50
+
+
+def test_guides_can_be_left_out(row: Features):
+    losses = {}
+    for guide in (True, False):
+        trainable = renderer_of(guide=guide, critic=False)
+        torch.manual_seed(0)
+        networks = trainable.build()
+        losses[guide] = trainable.losses("renderer", networks, batch_of(trainable, row), torch.Generator())
+    assert losses[True].keys() - losses[False].keys() == {"guide"}
+    assert losses[True]["total"] > losses[False]["total"]
+
+
 def test_sources_are_near_and_far():
     rng = np.random.default_rng(0)
     distances = [abs(facevid2vid_training._source_of(100, slice(0, 200), rng) - 100) for _ in range(400)]

@@ -47,6 +47,13 @@ def test_small_losses():
     assert losses.mapped(torch.zeros(1, 2, 3), torch.full((1, 2, 3), -0.5)).item() == pytest.approx(0.5)
 
 
+def test_the_first_keypoints_are_led_to_landmarks():
+    keypoints = torch.tensor([[[0.0, 0.5, 0.9], [-0.2, 0.0, 0.1], [1.0, 1.0, 1.0]]])
+    landmarks = torch.tensor([[[0.02, 0.5], [-0.2, -0.02]]])
+    assert losses.guide(keypoints, landmarks).item() == pytest.approx(0.5)  # two coordinates of four, by a percent
+    assert losses.guide(keypoints, keypoints[:, :2, :2]).item() == 0
+
+
 def brightest(image_BCHW: Tensor) -> Tensor:
     """The brightest place of pictures, in -1 .. 1, shape (B, 1, 3)."""
     heat = (image_BCHW.mean(1).flatten(1) * 200).softmax(1).view(len(image_BCHW), *image_BCHW.shape[2:])
