@@ -5,6 +5,7 @@ the published files. Legend: N frames, of any number of clips; E expression coef
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class ExpNet(nn.Module):
         return self.mapping1(torch.cat([heard, reference_NE, blink_N1], dim=1))
 
 
-def sizes_of(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def sizes_of(state: dict[str, Tensor]) -> dict[str, Any]:
     """Arguments of the `ExpNet` that a state dict is of. Raises KeyError where it is of none."""
     stages = (0, 3, 6, 9, 11)
     return {"channels": tuple(len(state[f"audio_encoder.{k}.conv_block.0.weight"]) for k in stages)}
