@@ -47,6 +47,7 @@ class ArticulatorTrainable:
 
     columns = ("expression", "mel", "seen")
     average = 0.99
+    clip = 1.0
     batch = 32
     score = "missed"
 

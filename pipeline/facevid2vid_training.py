@@ -83,6 +83,7 @@ class PairTraining:
 
     columns: tuple[str, ...] = ("pose", "landmarks", "seen", "crops")
     average = 0.0
+    clip = 0.0  # the gradient of the heads' angles is hundreds of times the painter's, and would shrink it to nothing
     batch = 8
     score = "l1"
     turns: Mapping[str, Turn]

@@ -85,6 +85,7 @@ class ExpNetTrainable:
 
     columns = ("expression", "eye_motion", "mel", "seen")
     average = 0.99
+    clip = 1.0
     batch = 32
     score = "missed"
 
@@ -227,6 +228,7 @@ class PoseVAETrainable:
 
     columns = ("pose", "mel", "seen")
     average = 0.99
+    clip = 1.0
     batch = 16
     score = "reconstruction"
 

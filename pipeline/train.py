@@ -85,7 +85,9 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(default=1.0, gt=0, description="factor on the trainable's own learning rates")
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="of the learning rate")
     warmup: int = Field(default=0, ge=0, description="steps over which the learning rate rises from 0")
-    clip: float = Field(default=1.0, ge=0, description="largest norm of a gradient; 0: none")
+    clip: float | None = Field(
+        default=None, ge=0, description="largest norm of a gradient, 0: none; default: the trainable's own"
+    )
     average: float | None = Field(
         default=None, ge=0, lt=1, description="decay of the moving average of the weights; default: the trainable's own"
     )
@@ -160,7 +162,7 @@ class TrainConfig(BaseModel):
             rate=self.learning_rate,
             schedule=self.schedule,
             warmup=self.warmup,
-            clip=self.clip,
+            clip=trainable.clip if self.clip is None else self.clip,
             average=trainable.average if self.average is None else self.average,
             precision=choose_precision(self.precision, device),
             seed=self.seed,

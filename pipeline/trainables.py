@@ -93,6 +93,7 @@ class Trainable(Protocol):
     columns: tuple[str, ...]  # arrays of `pipeline.features.ARRAYS`, and "crops", that it reads of a row
     turns: Mapping[str, Turn]  # taken in this order on every batch
     average: float  # decay of the exponential moving average of the weights, which is what is kept; 0 for none
+    clip: float  # largest norm of a gradient by default; 0 for none
     batch: int  # samples per step by default, all workers together
     score: str  # of `metrics`: the checkpoint with the lowest one is the best
 

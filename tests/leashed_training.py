@@ -69,6 +69,7 @@ class Leashed:
 
     columns = ("mel", "expression")
     average = 0.9
+    clip = 1.0
     batch = 8
     score = "error"
     turns: ClassVar = {"network": Turn(("network",), 1e-3)}
