@@ -66,7 +66,7 @@ class FaceVid2VidRenderer:
 
     def __init__(self, animator: Animator, *, space: str = "open", side: int = 256, official: bool = False):
         if side not in SIDES:
-            raise ValueError(f"the network's square has {', '.join(map(str, SIDES))} pixels a side, not {side}")
+            raise ValueError(f"squares have {', '.join(map(str, SIDES))} pixels a side, not {side}")
         if official and space != "bfm":
             raise ValueError(f"the published weights speak of the face model bfm, not {space!r}")
         if animator.coefficients not in (COEFFICIENTS, ALIGNED_COEFFICIENTS):

@@ -139,7 +139,7 @@ def test_alignment_is_part_of_every_frame():
 
 
 def test_what_is_refused(renderer: FaceVid2VidRenderer, tmp_path: Path):
-    with pytest.raises(ValueError, match="256 or 512"):
+    with pytest.raises(ValueError, match="64, 256, 512"):
         FaceVid2VidRenderer(animator(), side=300)
     with pytest.raises(ValueError, match="bfm"):
         FaceVid2VidRenderer(animator(), space="open", official=True)
