@@ -146,7 +146,7 @@ def build_motion_system(name: str, pack: Pack | None = None) -> MotionSystem:
 
     Raises:
         KeyError: no such motion system.
-        PackError, models.checkpoint.WeightsError: the pack lacks a network, or its file can't be used.
+        PackError, models.errors.WeightsError: the pack lacks a network, or its file can't be used.
     """
     entry = MOTION_SYSTEMS[name]
     return entry.build(pack=entry.pack_in(pack or shipped_pack())) if entry.takes_weights else entry.build()

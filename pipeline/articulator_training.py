@@ -22,8 +22,8 @@ from models.lips import opening_direction, width_direction
 from models.teachers.visemes import LABELLED
 from pipeline.config import Section
 from pipeline.features import Features
-from pipeline.take import runs_of
-from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn
+from pipeline.take import longest_run, runs_of
+from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn, halved
 
 SAMPLE_FRAMES = 4 * FPS
 LEAST_FRAMES = FPS
@@ -108,7 +108,7 @@ class ArticulatorTrainable:
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """The row's lips from its sound, about their real mean; all else is real."""
-        run = max(runs_of(features["seen"]), key=lambda run: run.stop - run.start, default=None)
+        run = longest_run(features["seen"])
         if run is None or run.stop - run.start < LEAST_FRAMES:
             return None
         windows, real = features["mel"][run].astype(np.float32), features["expression"][run]
@@ -123,7 +123,7 @@ class ArticulatorTrainable:
 
     def export(self, networks: Networks) -> dict[str, dict[str, Tensor]]:
         """articulator.safetensors, in half precision, as `Articulator.load` wants it."""
-        return {"articulator": {name: value.half() for name, value in networks["articulator"].state_dict().items()}}
+        return {"articulator": halved(networks["articulator"].state_dict())}
 
 
 def in_another_room(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -35,7 +35,7 @@ from pipeline.config import Section
 from pipeline.features import CROP, Features
 from pipeline.framing import Box, resample, tight_square
 from pipeline.previews import SHOWN
-from pipeline.take import runs_of
+from pipeline.take import longest_run, runs_of
 from pipeline.trainables import Batch, Data, Networks, Preview, Sample, Turn
 from pipeline.weights import how_to_get
 
@@ -146,7 +146,7 @@ class PairTraining:
 
     def from_first(self, features: Features) -> tuple[slice, np.ndarray, np.ndarray] | None:
         """As `pairs`, some frames of the longest run at once, its first one being the source of all; None without."""
-        run = max(runs_of(features["seen"]), key=lambda run: run.stop - run.start, default=None)
+        run = longest_run(features["seen"])
         if run is None or not features.crops:
             return None
         frames = np.unique(np.linspace(run.start, run.stop - 1, SHOWN).astype(int))

@@ -40,8 +40,8 @@ from models.teachers.visemes import LABELLED
 from pipeline.articulator_training import in_another_room
 from pipeline.config import Section
 from pipeline.features import Features
-from pipeline.take import runs_of
-from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn
+from pipeline.take import longest_run, runs_of
+from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn, halved
 
 LIDS = ("blink", "lid", "squint")  # beginnings of names of movements
 SHUT_RATIO = 0.25  # of the open eye's height: a blink ratio down here is a shut eye
@@ -162,7 +162,7 @@ class ExpNetTrainable:
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """The row's sound and blinks on the face of its first frame; head and gaze are the real ones."""
-        run = _longest(features["seen"])
+        run = longest_run(features["seen"])
         if run is None:
             return None
         device = next(networks["expnet"].parameters()).device
@@ -179,7 +179,7 @@ class ExpNetTrainable:
 
     def export(self, networks: Networks) -> dict[str, dict[str, Tensor]]:
         """expnet.safetensors, in half precision, as `models.sadtalker.motion.SadTalkerMotion.load` wants it."""
-        return {"expnet": _halved(networks["expnet"].state_dict())}
+        return {"expnet": halved(networks["expnet"].state_dict())}
 
     def _made(
         self, networks: Networks, batch: Batch, mel_BTMS: Tensor
@@ -295,7 +295,7 @@ class PoseVAETrainable:
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """A head motion from noise for the row's first chunk; face and gaze are the real ones."""
-        run = _longest(features["seen"])
+        run = longest_run(features["seen"])
         if run is None or run.stop - run.start < posevae.CHUNK:
             return None
         device = next(networks["posevae"].parameters()).device
@@ -319,7 +319,7 @@ class PoseVAETrainable:
 
         Calibrated (`steady_and_lively`), without the critic, which has done its work.
         """
-        return {"posevae": _halved(steady_and_lively(networks["posevae"]))}
+        return {"posevae": halved(steady_and_lively(networks["posevae"]))}
 
     def _made(self, networks: Networks, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The change again, in usual ones, and mean and logarithm of the variance of the latent."""
@@ -393,10 +393,6 @@ def closure_of(blink_ratio: np.ndarray) -> np.ndarray:
     return np.nan_to_num(closure).clip(0, 1).astype(np.float32)
 
 
-def _longest(seen: np.ndarray) -> slice | None:
-    return max(runs_of(seen), key=lambda run: run.stop - run.start, default=None)
-
-
 def _span(space: OpenSpace, beginnings: tuple[str, ...]) -> np.ndarray:
     """Projection (64, 64) of expressions onto the movements whose names begin so."""
     names = [name for name in space.direction_names if name.startswith(beginnings)]
@@ -408,10 +404,6 @@ def _heard(features: Features, run: slice) -> np.ndarray:
     """Mel windows of a stretch as the networks hear them, float32, shape (frames, 80, 16)."""
     windows = features["mel"][run].astype(np.float32)
     return compare(windows, Habit.of_windows(windows))
-
-
-def _halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -215,6 +215,11 @@ def runs_of(flags: np.ndarray) -> list[slice]:
     return [slice(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2])]
 
 
+def longest_run(flags: np.ndarray) -> slice | None:
+    """The longest stretch of True in (T,) flags, the first of several; None if there is none."""
+    return max(runs_of(flags), key=lambda run: run.stop - run.start, default=None)
+
+
 def find_cut(changes: np.ndarray, landmarks: np.ndarray) -> int | None:
     """The first frame of a second shot, or None.
 

@@ -160,3 +160,8 @@ def trainable_class(name: str) -> type[Trainable]:
     """A class of `TRAINABLES`, or of any module that workers can import ("module:Class")."""
     module, _, entry = TRAINABLES.get(name, name).partition(":")
     return getattr(import_module(module), entry)
+
+
+def halved(state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """A state dict in half precision, as weights are shipped; whole numbers stay what they are."""
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

@@ -94,7 +94,7 @@ class FaceVid2VidRenderer:
             device: "cpu" or "cuda"; only the former has been run.
         Raises:
             FileNotFoundError: neither is there.
-            models.checkpoint.WeightsError: damaged files, or of other networks.
+            models.errors.WeightsError: damaged files, or of other networks.
         """
         own = folder / OWN_FILE
         published = folder / f"SadTalker_V0.0.2_{side}.safetensors"

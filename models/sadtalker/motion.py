@@ -73,7 +73,7 @@ class SadTalkerMotion:
             device: "cpu" or "cuda"; only the former has been run.
         Raises:
             FileNotFoundError: none of the known files.
-            models.checkpoint.WeightsError: damaged files, or of other networks.
+            models.errors.WeightsError: damaged files, or of other networks.
         """
         for files in (OWN_FILES, *OFFICIAL_FILES):
             first, first_prefix, second, second_prefix = files

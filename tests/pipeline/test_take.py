@@ -13,7 +13,7 @@ from pipeline import ffmpeg
 from pipeline.audio import SpeechFile
 from pipeline.errors import AudioError, VideoError
 from pipeline.speech import decode_speech
-from pipeline.take import Take, TakeChecks, check_file, find_cut, follow, runs_of
+from pipeline.take import Take, TakeChecks, check_file, find_cut, follow, longest_run, runs_of
 from tests.media_files import write_wav
 from tests.pipeline.talking_takes import make_take, write_video
 
@@ -79,6 +79,8 @@ def test_takes_are_stored_whole():
 
 def test_runs():
     assert runs_of(np.array([1, 1, 0, 1, 0, 0, 1], bool)) == [slice(0, 2), slice(3, 4), slice(6, 7)]
+    assert longest_run(np.array([1, 0, 1, 1, 0, 1, 1], bool)) == slice(2, 4)
+    assert longest_run(np.zeros(3, bool)) is None
 
 
 class Speaker:
