@@ -1,27 +1,25 @@
-"""A training on a leash: it writes down what every step learns from, and goes no further than it is told."""
+"""A training of ExpNet on a leash: it writes down what every step learns from, and goes no further than it is told."""
 
 import os
 import time
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from models.interfaces import EXPRESSION
-from pipeline.config import Section
 from pipeline.features import Features
 from pipeline.learner import Learner, rank
+from pipeline.sadtalker_training import ExpNetTrainable
 from pipeline.samples import samples_of, stacked
 from pipeline.train import TrainConfig
-from pipeline.trainables import TOTAL, Data, Turn
+from pipeline.trainables import Data
 from tests.fakes import note, notes
 
 STEP = "step"  # kind of the notes
-STRIDE = 5  # frames from one sample to the next
-MOST_FRAMES = 1000  # of a row
+MOST_SAMPLES = 1000  # of a row
 LEASH = "TALKFARM_TEST_LEASH"  # environment variable: file with the number of the step that must wait
 
 
@@ -58,37 +56,16 @@ class Steps(nn.Module):
         self.register_buffer("made", torch.zeros((), dtype=torch.int64))
 
 
-class Leashed:
-    """A small network that hears a mel window and makes an expression; with all that a training has to carry over.
-
-    Samples have numbers. The first worker waits at the leash's end, the others for its gradients.
-    """
-
-    class Options(Section):
-        """None."""
-
-    columns = ("mel", "expression")
-    average = 0.9
-    clip = 1.0
-    batch = 8
-    score = "error"
-    turns: ClassVar = {"network": Turn(("network",), 1e-3)}
-
-    def __init__(self, options: Options, data: Data):
-        pass
+class Leashed(ExpNetTrainable):
+    """ExpNet, from samples that have numbers. The first worker waits at the leash's end, the others for its gradients."""
 
     def build(self):
-        hear = nn.Linear(80 * 16, 32, bias=False)
-        network = nn.Sequential(
-            nn.Flatten(), hear, nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, EXPRESSION)
-        )
-        return {"network": network, "steps": Steps()}
+        return {**super().build(), "steps": Steps()}
 
     def samples(self, features, rng):
         row = int(features.origin.row_id.partition("-")[0])
-        for frame in range(0, features.origin.frames, STRIDE):
-            arrays = {name: features[name][frame] for name in self.columns}
-            yield {**arrays, "number": np.int64(MOST_FRAMES * row + frame)}
+        for number, sample in enumerate(super().samples(features, rng), MOST_SAMPLES * row):
+            yield {**sample, "number": np.int64(number)}
 
     def losses(self, turn, networks, batch, generator):
         steps = networks["steps"]
@@ -98,20 +75,7 @@ class Leashed:
             time.sleep(0.02)
         note(STEP, " ".join(map(str, (step, rank(), os.getpid(), *batch["number"].tolist()))))
         steps.made += 1
-        noise = 0.01 * torch.randn(batch["expression"].shape, generator=generator)
-        return {TOTAL: (self._error(networks, batch) + noise).square().mean()}
-
-    def metrics(self, networks, batch, generator):
-        return {"error": self._error(networks, batch).abs().mean()}
-
-    def preview(self, networks, features):
-        return None
-
-    def export(self, networks):
-        return {"network": dict(networks["network"].state_dict())}
-
-    def _error(self, networks, batch):
-        return networks["network"](batch["mel"].float()) - batch["expression"]
+        return super().losses(turn, networks, batch, generator)
 
 
 def learn_from_notes(
