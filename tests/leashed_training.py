@@ -57,7 +57,7 @@ class Steps(nn.Module):
 
 
 class Leashed(ExpNetTrainable):
-    """ExpNet, from samples that have numbers; the first worker waits at the leash's end, the others for its gradients."""
+    """ExpNet, whose samples have numbers; the first worker waits at the leash's end, the others for its gradients."""
 
     def build(self):
         return {**super().build(), "steps": Steps()}

@@ -107,7 +107,7 @@ def started() -> Iterator[list[subprocess.Popen]]:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path, started: list[subprocess.Popen]):
-    """ExpNet by two gloo workers on S3; the first is killed, then everything; the weights are as if nothing had been."""
+    """ExpNet by two gloo workers on S3; the first is killed, then everything; the weights come out the same."""
     write_features(f"{s3}/data", ROWS)
     leash, log = tmp_path / "leash", tmp_path / "log"
     log.mkdir()
