@@ -23,6 +23,7 @@ from PIL import Image
 from models.facespace.open import OpenSpace
 from models.facespace.topology import OVAL
 from models.interfaces import FaceFit, Portrait
+from models.pasting import Pasting
 
 Mode = Literal["crop", "extcrop", "resize", "full", "extfull"]
 Box = tuple[float, float, float, float]
@@ -32,7 +33,6 @@ LIFT = 0.063  # of the crop's centre above the face's, in lengths of the outline
 MARGIN = 0.2  # of the crop's side: picture beyond the view that a moving head may pull in
 LONGEST_FULL = 1920  # pixels, longer side of a clip in mode full
 REACH = 2.75  # how far around the outline a head's motion is felt, in distances of the outer eye corners
-FEATHER = 12  # pixels over which a pasted box blends into the picture
 EXTENSION = 1.2  # of a box in the modes extcrop and extfull: a tenth of its side on either side
 
 # ---- a tight square: half its side in distances of the eyes, or of eyes and mouth, and where its centre lies between
@@ -77,14 +77,15 @@ class Framing:
         """The face in the portrait's pixels."""
         return face.moved(self.scale, self.box[:2])
 
-    def backdrop(self, image: np.ndarray) -> np.ndarray | None:
-        """What finished frames show around the view, uint8, shape (height, width, 3); None if the view is all."""
+    def backdrop(self, image: np.ndarray) -> Pasting | None:
+        """What finished frames show around the view, ready to take it in; None if the view is all."""
         if self.mode not in ("full", "extfull"):
             return None
         width, height = self.size
-        return resample(image, (0.0, 0.0, width / self.scale, height / self.scale), self.size)
+        shown = resample(image, (0.0, 0.0, width / self.scale, height / self.scale), self.size)
+        return Pasting(shown, (round(self.box[0] * self.scale), round(self.box[1] * self.scale), *self.view[2:]))
 
-    def finish(self, frames: np.ndarray, backdrop: np.ndarray | None) -> np.ndarray:
+    def finish(self, frames: np.ndarray, backdrop: Pasting | None) -> np.ndarray:
         """Frames as they go into the video.
 
         Args:
@@ -93,37 +94,12 @@ class Framing:
         Returns:
             uint8, shape (n, height, width, 3).
         """
+        if backdrop is not None:
+            return np.stack([backdrop.paste(frame) for frame in frames])
         _, _, width, height = self.view
         if frames.shape[1:3] != (height, width):
             frames = np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_CUBIC) for f in frames])
-        if backdrop is None:
-            return frames
-        x, y = round(self.box[0] * self.scale), round(self.box[1] * self.scale)
-        finished = np.repeat(backdrop[None], len(frames), 0)
-        target = finished[:, y : y + height, x : x + width]
-        share = self._feather(x, y)
-        inner = share == 255
-        for below, frame in zip(target, frames):
-            mixed = (
-                cv2.convertScaleAbs(below * (1 - share / 255.0) + frame * (share / 255.0)) if not inner.all() else frame
-            )
-            np.copyto(below, np.where(inner, frame, mixed))
-        return finished
-
-    def _feather(self, x: int, y: int) -> np.ndarray:
-        """Opacity 0..255 of the pasted box, shape (h, w, 1): soft at edges that lie inside the picture."""
-        _, _, width, height = self.view
-        across, down = np.full(width, np.inf), np.full(height, np.inf)
-        if x > 0:
-            across = np.minimum(across, np.arange(width))
-        if x + width < self.size[0]:
-            across = np.minimum(across, np.arange(width)[::-1])
-        if y > 0:
-            down = np.minimum(down, np.arange(height))
-        if y + height < self.size[1]:
-            down = np.minimum(down, np.arange(height)[::-1])
-        distance = np.minimum(across[None, :], down[:, None])
-        return np.round(255 * np.clip(distance / FEATHER, 0, 1))[..., None]
+        return frames
 
 
 def plan(shape: tuple[int, int], face: FaceFit, mode: Mode, size: int, tight: bool = False) -> Framing:

@@ -20,11 +20,11 @@ from models.facevid2vid.inference import Animator, Source
 from models.facevid2vid.keypoints import KeypointDetector
 from models.facevid2vid.sizes import SIDES
 from models.interfaces import FaceFit, Motion, Portrait
+from models.pasting import Pasting
 from models.sadtalker.mapping import ALIGNED_COEFFICIENTS, COEFFICIENTS, MappingNet
 
 REACH = 4.0  # side of the square in distances of the outer eye corners: head and shoulders, as in crops
 SNUG = 0.75  # a square of at least this share of the view's shorter side becomes as long as that: no edge to hide
-FEATHER = 0.06  # of the square's side, over which it blends into the picture
 IBUG_EYES = (36, 45)  # outer corners, of 68 landmarks
 OWN_FILE = "facevid2vid.safetensors"
 
@@ -36,16 +36,14 @@ class PreparedPortrait:
     Args:
         source: for the network.
         alignment: coefficients that are appended to every frame's, shape (3,) or (0,).
-        still: the view of the portrait, uint8, shape (h, w, 3).
         square: left, top and side of what is animated, pixels of the view.
-        share: its opacity in the view, float32 in [0, 1], shape (side, side, 1); None: it is the whole view.
+        pasting: of the square, into the view.
     """
 
     source: Source
     alignment: np.ndarray
-    still: np.ndarray
     square: tuple[int, int, int]
-    share: np.ndarray | None
+    pasting: Pasting
 
 
 class FaceVid2VidRenderer:
@@ -132,21 +130,25 @@ class FaceVid2VidRenderer:
         x, y, width, height = portrait.view
         still = np.ascontiguousarray(portrait.image[y : y + height, x : x + width])
         left, top, side = square = _square(face.landmarks[:, :2] - [x, y], (width, height))
-        cut = _scaled(still[top : top + side, left : left + side], self._side)
+        cut = still[top : top + side, left : left + side]
+        if side != self._side:
+            shrinks = side > self._side
+            cut = cv2.resize(cut, (self._side,) * 2, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
         alignment = np.zeros(0, np.float32)
         if self._aligned:
             points = (face.landmarks[:, :2] - [x + left, y + top]) * (self._side / side)
             alignment = align((self._side, self._side), points).parameters[2:].astype(np.float32)
         row = self._rows(face.expression[None], face.pose[None], alignment)[0]
-        share = None if square == (0, 0, width) and width == height else _soft_edges(square, (width, height))
-        return PreparedPortrait(self._animator.source(cut, row), alignment, still, square, share)
+        return PreparedPortrait(
+            self._animator.source(cut, row), alignment, square, Pasting(still, (left, top, side, side))
+        )
 
     def frames(self, prepared: PreparedPortrait, motion: Motion, start: int, stop: int) -> Iterator[np.ndarray]:
         """Frames [start, stop) in batches: uint8, shape (n, view height, view width, 3)."""
         rows = self._rows(motion.expression, motion.pose, prepared.alignment)
         keypoints = self._animator.keypoints(prepared.source, rows, start, stop)
         for painted in self._animator.frames(prepared.source, keypoints):
-            yield np.stack([_put_back(frame, prepared) for frame in painted])
+            yield np.stack([prepared.pasting.paste(frame) for frame in painted])
 
     def _rows(self, expression: np.ndarray, pose: np.ndarray, alignment: np.ndarray) -> np.ndarray:
         """Coefficients as the mapping network knows them, shape (T, 70) or (T, 73)."""
@@ -168,38 +170,3 @@ def _square(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
     centre = (landmarks.min(0) + landmarks.max(0)) / 2
     left, top = (int(np.clip(round(c - side / 2), 0, n - side)) for c, n in zip(centre, size))
     return left, top, side
-
-
-def _soft_edges(square: tuple[int, int, int], size: tuple[int, int]) -> np.ndarray:
-    """Opacity of the square: it fades out towards edges that lie inside the view; float32, shape (side, side, 1)."""
-    left, top, side = square
-    fade = max(1.0, FEATHER * side)
-    place = np.arange(side) + 0.5
-
-    def along(start: int, length: int) -> np.ndarray:
-        before = place if start > 0 else np.full(side, np.inf)
-        after = side - place if start + side < length else np.full(side, np.inf)
-        return np.clip(np.minimum(before, after) / fade, 0, 1)
-
-    across, down = along(left, size[0]), along(top, size[1])
-    return np.minimum(across[None], down[:, None]).astype(np.float32)[..., None]
-
-
-def _put_back(frame: np.ndarray, prepared: PreparedPortrait) -> np.ndarray:
-    """A frame of the view from one of the square."""
-    left, top, side = prepared.square
-    frame = _scaled(frame, side)
-    if prepared.share is None:
-        return frame
-    whole = prepared.still.copy()
-    below = whole[top : top + side, left : left + side]
-    below[:] = np.rint(below + (frame.astype(np.float32) - below) * prepared.share)
-    return whole
-
-
-def _scaled(image: np.ndarray, side: int) -> np.ndarray:
-    """A square picture at another size, uint8."""
-    if len(image) == side:
-        return image
-    shrinks = side < len(image)
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

@@ -100,7 +100,7 @@ def test_full_keeps_pixels_outside_the_head_box():
     portrait = framing.portrait(image, matte)
     backdrop = framing.backdrop(image)
     assert backdrop is not None
-    assert (backdrop == image).all()
+    assert (backdrop.picture == image).all()
     frames = np.stack([portrait.image, np.zeros_like(portrait.image)])
     finished = framing.finish(frames, backdrop)
     assert finished.shape == (2, 1000, 1500, 3)
@@ -121,7 +121,7 @@ def test_full_bounds_huge_pictures():
 
 def test_frames_of_another_size_are_scaled_into_the_view():
     framing = plan((800, 800), face_at(400, 350, 200), "full", 256)
-    backdrop = np.zeros((800, 800, 3), np.uint8)
+    backdrop = framing.backdrop(np.zeros((800, 800, 3), np.uint8))
     finished = framing.finish(np.full((1, 256, 256, 3), 200, np.uint8), backdrop)
     assert (finished[0, 350, 400] == 200).all()
 

@@ -73,7 +73,7 @@ def test_frames_of_a_square_view(renderer: FaceVid2VidRenderer):
     frames = np.concatenate(batches)
     assert frames.dtype == np.uint8
     assert frames.shape == (7, 256, 256, 3)
-    assert prepared.share is None
+    assert prepared.square == (0, 0, 256)
     assert len(np.unique(frames.reshape(7, -1), axis=0)) > 4  # it moves
 
 
