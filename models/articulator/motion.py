@@ -7,15 +7,15 @@ them the spread of real lips, closes the mouth where it should be closed, and ha
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import binary_closing, gaussian_filter1d
+from scipy.ndimage import binary_dilation, gaussian_filter1d
 
 from models.articulator.hearing import Habit, hear
 from models.articulator.inference import TrainedArticulator
 from models.articulator.lip_basis import COORDINATES, LipBasis
+from models.articulator.pauses import find_speech
 from models.controls import Controls
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion, Speech
-from models.lips import opening_direction, opening_movement, width_direction
 from models.prosody import listen
 from models.rest import Move, add_up, living_face
 
@@ -27,9 +27,9 @@ OPENING_SPREAD, WIDTH_SPREAD = 0.041, 0.033
 MOST_GAIN = 2.5
 CLOSED_PERCENTILE = 15  # of the opening while speaking: the lips touch for as much of the time
 PARTED = 0.008  # lips nearer than this meet
-SPEAKING = 0.85  # voice from which a frame counts as speech
-PAUSE_FRAMES = 6  # shorter gaps between words leave the lips to the network
 GATE_SMOOTHING = 0.8  # standard deviation, frames: lips close within 0.1 s
+# Before and after speech lips take their shape, shut: rounding begins before it is heard. Frames.
+SHAPED_FRAMES, SHAPE_SMOOTHING = 4, 2.0
 LEAST_SPEECH = 10  # frames, to know a clip's spread by
 
 
@@ -62,12 +62,12 @@ class ArticulatorMotion:
         """
         prosody = listen(speech)
         face = living_face(self._space, prosody, source, controls, seed)
-        lips = [(controls.expression.scale * strength, move) for strength, move in self._lips(speech, prosody.voice)]
-        expression = add_up(face.calm, [*face.moves, *lips])
+        lips = controls.expression.scale * self._lips(speech, find_speech(speech, prosody.voice))
+        expression = add_up(face.calm, [*face.moves, *zip(lips.T, self._basis.movements)])
         return Motion(self.space, expression, face.pose.astype(np.float32), face.gaze.astype(np.float32))
 
-    def _lips(self, speech: Speech, voice: np.ndarray) -> list[Move]:
-        """What the voice adds to a face with closed lips."""
+    def _lips(self, speech: Speech, speaking: np.ndarray) -> np.ndarray:
+        """What the voice adds to a face with closed lips: lip coordinates, shape (T, K)."""
         habit, frames = Habit.of_speech(speech), speech.frames
         coordinates = np.zeros((frames, COORDINATES), np.float32)
         step = STRETCH_FRAMES - FADE_FRAMES
@@ -75,43 +75,39 @@ class ArticulatorMotion:
             stop = min(start + STRETCH_FRAMES, frames)
             told = self._network.tell(hear(speech.mel_windows(start, stop), habit))
             coordinates[start:stop] += _fades(stop - start, start > 0, stop < frames)[:, None] * told
-        movements = self._basis.movements
-        lips, opened = calibrate(coordinates, voice, movements @ opening_direction(), movements @ width_direction())
-        return [*zip(lips.T, movements), (opened, opening_movement(self._space))]
+        return calibrate(coordinates, speaking, self._basis)
 
 
-def calibrate(
-    lips: np.ndarray, voice: np.ndarray, opens: np.ndarray, widens: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def calibrate(lips: np.ndarray, speaking: np.ndarray, basis: LipBasis) -> np.ndarray:
     """Lips about their mean -> lips of a speaker whose mouth is shut at rest.
+
+    Opening and width get the spread of real lips; whatever else lips do stays as far as it could be told, which is what
+    keeps them near the real ones.
 
     Args:
         lips: lip coordinates, shape (T, K).
-        voice: 0 in silence, 1 while speaking, shape (T,).
-        opens, widens: how far a coordinate of 1 parts the lips and widens the mouth, model units, shape (K,).
+        speaking: frames with speech, bool, shape (T,).
+        basis: of the coordinates.
     Returns:
-        lip coordinates, shape (T, K), and by how much the lips part beyond them, model units, shape (T,).
+        lip coordinates, shape (T, K): 0 is the closed mouth.
     """
-    speaking = _without_gaps(voice > SPEAKING)
-    gate = gaussian_filter1d(speaking.astype(np.float64), GATE_SMOOTHING, mode="nearest")
+    opened = _gate(speaking, GATE_SMOOTHING)
+    shaped = _gate(binary_dilation(speaking, iterations=SHAPED_FRAMES), SHAPE_SMOOTHING)
     if speaking.sum() < LEAST_SPEECH:
-        speaking = np.ones(len(voice), bool)
+        speaking = np.ones(len(lips), bool)
     lips = lips - lips[speaking].mean(0)
-    said = np.stack([lips @ opens, lips @ widens], axis=1)
-    # what goes along with opening and with width is amplified, the rest stays as likely as it was
-    along = np.linalg.lstsq(said[speaking], lips[speaking], rcond=None)[0]
+    said = basis.said(lips)
     gains = [_gain(part[speaking], spread) for part, spread in zip(said.T, (OPENING_SPREAD, WIDTH_SPREAD))]
-    lips = lips + (said * (np.array(gains) - 1)) @ along
-    parted = lips @ opens
+    lips = lips + (said * (np.array(gains) - 1)) @ basis.saying
+    parted = basis.said(lips)[:, 0]
     shut = np.percentile(parted[speaking], CLOSED_PERCENTILE)  # as often as people's mouths are
     wanted = np.where(parted - shut < PARTED, 0.0, parted - shut)
-    return gate[:, None] * lips, gate * (wanted - parted)
+    return shaped[:, None] * lips + np.outer(opened * wanted - shaped * parted, basis.saying[0])
 
 
-def _without_gaps(speaking: np.ndarray) -> np.ndarray:
-    """Speech with its short pauses filled, bool, shape (T,)."""
-    filled = binary_closing(np.pad(speaking, PAUSE_FRAMES), np.ones(PAUSE_FRAMES))
-    return filled[PAUSE_FRAMES : PAUSE_FRAMES + len(speaking)]
+def _gate(held: np.ndarray, smoothing: float) -> np.ndarray:
+    """0 to 1, shape (T,)."""
+    return gaussian_filter1d(held.astype(np.float64), smoothing, mode="nearest")
 
 
 def _fades(frames: int, begins: bool, ends: bool) -> np.ndarray:

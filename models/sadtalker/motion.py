@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from models.articulator.hearing import Habit
+from models.articulator.pauses import find_speech
 from models.controls import BlinkControls, Controls, PoseControls
 from models.facespace.camera import rotation
 from models.facespace.deep3d import from_deep3d, to_deep3d
@@ -137,7 +138,8 @@ class SadTalkerMotion:
         gaze = gaze_over_time(source.gaze, pose[:, :2] - source.pose[:2], controls.gaze, gaze_stream)
         scale = controls.expression.scale
         if self.space == "open":
-            expression = settle(expression, shown, source, listen(speech).voice, scale)
+            voice = listen(speech).voice
+            expression = settle(expression, shown, source, voice, find_speech(speech, voice), scale)
         else:
             expression *= scale
         return Motion(self.space, expression, pose.astype(np.float32), gaze.astype(np.float32))

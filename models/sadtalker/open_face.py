@@ -12,11 +12,10 @@ from models.articulator.motion import calibrate
 from models.facespace import topology as top
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit
-from models.lips import opening_direction, opening_movement, width_direction
 from models.rest import add_up, face_at_rest
 
 MOST_BLINK = 1.5  # of the signal that shuts usual eyes
-SMOOTHING = 0.7  # standard deviation, frames: every frame is told for itself
+SMOOTHING = 1.0  # standard deviation, frames: every frame is told for itself
 
 
 def blink_strength(lids: np.ndarray, source: FaceFit) -> float:
@@ -37,7 +36,14 @@ def blink_strength(lids: np.ndarray, source: FaceFit) -> float:
     return float(np.clip(gap / max(shut_by, 1e-6), 0, MOST_BLINK))
 
 
-def settle(expression: np.ndarray, shown: np.ndarray, source: FaceFit, voice: np.ndarray, scale: float) -> np.ndarray:
+def settle(
+    expression: np.ndarray,
+    shown: np.ndarray,
+    source: FaceFit,
+    voice: np.ndarray,
+    speaking: np.ndarray,
+    scale: float,
+) -> np.ndarray:
     """What ExpNet tells -> the portrait speaking, shape (T, 64), float32.
 
     Lips are calibrated and set upon the portrait's closed mouth, whose smile relaxes; lids, and all else that isn't
@@ -48,18 +54,14 @@ def settle(expression: np.ndarray, shown: np.ndarray, source: FaceFit, voice: np
         shown: the reference expression that it was given, shape (T, 64).
         source: the portrait's face in the open space.
         voice: 0 in silence, 1 while speaking, shape (T,).
+        speaking: frames with speech (`models.articulator.pauses`), bool, shape (T,).
         scale: strength of the lips' movement.
     """
     space, basis = OpenSpace.load(), LipBasis.load()
     told = basis.coordinates(expression)
     said = told - basis.coordinates(shown)
     calm, relaxing = face_at_rest(space, source, voice)
-    lips, opened = calibrate(
-        gaussian_filter1d(said, SMOOTHING, axis=0, mode="nearest"),
-        voice,
-        basis.movements @ opening_direction(),
-        basis.movements @ width_direction(),
-    )
+    lips = calibrate(gaussian_filter1d(said, SMOOTHING, axis=0, mode="nearest"), speaking, basis)
     closed = calm - source.expression + basis.expression(basis.coordinates(source.expression))
-    moves = [*zip((scale * lips - told).T, basis.movements), (scale * opened, opening_movement(space)), *relaxing]
+    moves = [*zip((scale * lips - told).T, basis.movements), *relaxing]
     return expression + add_up(closed, moves)
