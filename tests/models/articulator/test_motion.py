@@ -92,15 +92,42 @@ def test_stretches_fade_into_each_other():
     np.testing.assert_allclose(weights, 1, atol=1e-6)
 
 
+def timid_lips(frames=400):
+    """Lips that open and close a little at random, far from their rest."""
+    walk = np.convolve(np.random.default_rng(1).standard_normal(frames), np.ones(4) / 4, "same")
+    return 0.2 * np.outer(walk, LipBasis.load().coordinates(OpenSpace.load().direction("jaw_open"))) + 3.0
+
+
 def test_calibration_gives_timid_lips_the_spread_of_real_ones_and_shuts_them():
-    basis, rng = LipBasis.load(), np.random.default_rng(1)
-    opens, widens = basis.movements @ opening_direction(), basis.movements @ width_direction()
-    jaw = basis.coordinates(OpenSpace.load().direction("jaw_open"))
-    lips = 0.2 * np.outer(np.convolve(rng.standard_normal(400), np.ones(4) / 4, "same"), jaw)
-    calibrated, beyond = calibrate(lips + 3.0, np.ones(400), opens, widens)
-    parted = calibrated @ opens + beyond
+    basis = LipBasis.load()
+    parted = basis.said(calibrate(timid_lips(), np.ones(400, bool), basis))[:, 0]
     assert 0.5 * OPENING_SPREAD < parted.std() < 1.1 * OPENING_SPREAD
     assert 0.1 < (parted < 1e-6).mean() < 0.3 and parted.min() > -1e-6
+
+
+def test_lips_are_shut_in_silence_and_take_their_shape_before_they_part():
+    basis, speaking = LipBasis.load(), np.zeros(400, bool)
+    speaking[100:300] = True
+    rounding = np.outer(np.sin(np.arange(400)), basis.saying[1])
+    parted, wide = basis.said(calibrate(timid_lips() + 0.02 * rounding, speaking, basis)).T
+    assert np.abs(parted[:97]).max() < 1e-6 and np.abs(parted[303:]).max() < 1e-6
+    assert np.abs(wide[94:97]).max() > 0.005 and np.abs(wide[:85]).max() < 1e-4
+
+
+def test_calibration_moves_nothing_but_opening_and_width():
+    basis = LipBasis.load()
+    lips = timid_lips()
+    told = lips - lips.mean(0)
+    more = calibrate(lips, np.ones(400, bool), basis) - told
+    np.testing.assert_allclose(more, basis.said(more) @ basis.saying, atol=1e-6)
+
+
+def test_saying_parts_the_lips_or_widens_them():
+    basis = LipBasis.load()
+    np.testing.assert_allclose(basis.said(basis.saying), np.eye(2), atol=1e-6)
+    moved = basis.expression(basis.saying)
+    ways = np.stack([opening_direction(), width_direction()], axis=1)
+    np.testing.assert_allclose(moved @ ways, np.eye(2), atol=0.02)
 
 
 def test_lip_basis_keeps_lip_movements():
