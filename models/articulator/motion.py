@@ -17,7 +17,7 @@ from models.controls import Controls
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion, Speech
 from models.prosody import listen
-from models.rest import Move, add_up, living_face
+from models.rest import add_up, living_face
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "open" / "articulator.safetensors"
 STRETCH_FRAMES, FADE_FRAMES = 1500, 50  # heard at once; over which neighbouring stretches fade into each other

@@ -1,7 +1,7 @@
 """When a mouth rests: pauses of a voice, told by its level.
 
-Lips hardly follow loudness: people leave them parted between words, and set out before they are heard. What is shut in
-every short dip of the voice is shut at the wrong time (correlations of the opening .02 lower), so that only silence counts.
+Lips hardly follow loudness: people leave them parted between words, and set out before they are heard. A mouth that
+shuts in every dip of the voice shuts at the wrong time (correlations of the opening .02 lower): only silence counts.
 """
 
 import numpy as np
