@@ -15,10 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.articulator.hearing import Habit, hear
-from models.articulator.lip_basis import UNIT, LipBasis
+from models.articulator.lip_basis import COORDINATES, UNIT, LipBasis
 from models.articulator.network import Articulator
 from models.interfaces import FPS, Motion
-from models.lips import opening_direction, width_direction
 from models.teachers.visemes import LABELLED
 from pipeline.config import Section
 from pipeline.features import Features
@@ -28,7 +27,9 @@ from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, T
 SAMPLE_FRAMES = 4 * FPS
 LEAST_FRAMES = FPS
 NOISE = 0.15  # added to what is heard, standard deviation
+LONGER, SHORTER = 1.15, 0.85  # vocal tracts of other voices, over the speaker's own
 COLOUR_BANDS = (0, 20, 45, 79)  # mel bands where a room's colour is drawn
+LEAST_MOVEMENT = 1e-4  # sum of squares, of less nothing can be told
 FLOORS = (-4.2, -1.0)  # mel levels of a background noise
 
 
@@ -41,20 +42,29 @@ class ArticulatorTrainable:
         width: int = Field(default=96, ge=8, multiple_of=8, description="channels of a network")
         members: int = Field(default=2, ge=1, le=16, description="networks whose opinions are averaged")
         learning_rate: float = Field(default=2e-3, gt=0, description="of AdamW, at its highest")
-        labelled: float = Field(default=0.5, ge=0, description="weight of labelled speech against real lips")
+        labelled: float = Field(default=0.25, ge=0, description="weight of labelled speech against real lips")
         labelled_gain: float = Field(default=2.0, gt=0, description="real lips move this much more than labelled ones")
         change: float = Field(default=1.0, ge=0, description="weight of the change from frame to frame")
+        alike: float = Field(
+            default=1.0,
+            ge=0,
+            description="weight of what the correlation of opening and width with the real ones lacks",
+        )
+        voices: int = Field(
+            default=3, ge=0, description="other voices, each in a room of its own, that a stretch is heard in"
+        )
 
     columns = ("expression", "mel", "seen")
     average = 0.99
     clip = 1.0
-    batch = 32
+    batch = 16
     score = "missed"
 
     def __init__(self, options: Options, data: Data):
         if data.space != "open":
             raise ValueError(f"the features' space is '{data.space}': the articulator's lips are those of the open one")
         self._options, self._basis = options, LipBasis.load()
+        self._ways = torch.from_numpy(self._basis.said(np.eye(COORDINATES)).T.astype(np.float32))
         self.turns = {"articulator": Turn(("articulator",), options.learning_rate, weight_decay=0.03)}
 
     def build(self) -> dict[str, nn.Module]:
@@ -62,13 +72,14 @@ class ArticulatorTrainable:
         return {"articulator": Articulator(self._options.width, self._options.members)}
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
-        """Stretches of up to four seconds, once as they were heard and once in another room."""
+        """Stretches of up to four seconds, once as they were heard and then in other voices and rooms."""
         labelled, learned = features.origin.speaker.startswith(LABELLED), features.origin.split == "train"
         if labelled and not learned:
             return
         gain, weight = (self._options.labelled_gain, self._options.labelled) if labelled else (1.0, 1.0)
         windows = features["mel"].astype(np.float32)
-        heards = [windows, in_another_room(windows, rng)] if learned else [windows]
+        others = self._options.voices if learned else 0
+        heards = [windows, *(in_another_room(in_another_voice(windows, rng), rng) for _ in range(others))]
         for run in runs_of(features["seen"]):
             if run.stop - run.start < LEAST_FRAMES:
                 continue
@@ -86,25 +97,31 @@ class ArticulatorTrainable:
                     }
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Squared error of the mouth's vertices, and of how they change."""
+        """Squared error of the mouth's vertices, and of how they change; and how unlike opening and width are.
+
+        The squared error is mostly that of the liveliest speakers. A correlation counts all speakers alike, and asks
+        for what no calibration mends: not how far lips move, but when.
+        """
         heard_BTH, weight_BT = batch["heard"], batch["weight"]
-        place = change = heard_BTH.new_zeros(())
+        place = change = unlike = heard_BTH.new_zeros(())
+        there_BT, share_B = weight_BT > 0, weight_BT.amax(1) / len(weight_BT)
+        said_BT2 = self._said(batch["lips"])
         for member in cast(Articulator, networks["articulator"]).members:  # each by itself, with noise of its own
             noise = NOISE * torch.randn(heard_BTH.shape, generator=generator, device=heard_BTH.device)
-            error_BTK = (member(heard_BTH + noise).float() - batch["lips"]) * (weight_BT > 0)[..., None]
+            made_BTK = member(heard_BTH + noise).float()
+            error_BTK = (made_BTK - batch["lips"]) * there_BT[..., None]
             place = place + (weight_BT * error_BTK.square().sum(-1)).sum() / weight_BT.sum()
             change = change + (weight_BT[:, 1:] * error_BTK.diff(dim=1).square().sum(-1)).sum() / weight_BT.sum()
-        return {TOTAL: place + self._options.change * change, "place": place, "change": change}
+            alike_B2 = correlation(self._said(made_BTK), said_BT2, there_BT)
+            unlike = unlike + (share_B * (1 - alike_B2.mean(1))).sum()
+        total = place + self._options.change * change + self._options.alike * unlike
+        return {TOTAL: total, "place": place, "change": change, "unlike": unlike}
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Correlations of opening and width with the real ones, and what both miss to 1, on average."""
         made_BTK, there_BT = networks["articulator"](batch["heard"]).float(), batch["weight"] > 0
-        movements = torch.from_numpy(self._basis.movements).to(made_BTK)
-        scores = {}
-        for name, direction in (("opening", opening_direction()), ("width", width_direction())):
-            along_K = movements @ torch.from_numpy(direction).to(made_BTK)
-            scores[name] = _correlation(made_BTK @ along_K, batch["lips"] @ along_K, there_BT).mean()
-        return {"missed": 1 - (scores["opening"] + scores["width"]) / 2, **scores}
+        opening, width = correlation(self._said(made_BTK), self._said(batch["lips"]), there_BT).mean(0)
+        return {"missed": 1 - (opening + width) / 2, "opening": opening, "width": width}
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """The row's lips from its sound, about their real mean; all else is real."""
@@ -125,6 +142,10 @@ class ArticulatorTrainable:
         """articulator.safetensors, in half precision, as `Articulator.load` wants it."""
         return {"articulator": halved(networks["articulator"].state_dict())}
 
+    def _said(self, lips_BTK: Tensor) -> Tensor:
+        """Opening and width, shape (B, T, 2)."""
+        return torch.stack([lips_BTK @ way.to(lips_BTK) for way in self._ways], dim=-1)
+
 
 def in_another_room(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mel windows as through another microphone, louder or softer, over a background noise."""
@@ -135,9 +156,18 @@ def in_another_room(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return (np.logaddexp(steep * coloured, steep * floor) / steep).astype(np.float32)
 
 
-def _correlation(a_BT: Tensor, b_BT: Tensor, there_BT: Tensor) -> Tensor:
-    """Over the frames that are there, shape (B,)."""
-    there = there_BT.float()
-    count = there.sum(1, keepdim=True)
-    a, b = ((x - (x * there).sum(1, keepdim=True) / count) * there for x in (a_BT, b_BT))
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)
+def in_another_voice(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mel windows (T, 80, 16) of a speaker with a longer or a shorter vocal tract: resonances move along the bands."""
+    bands = np.arange(windows.shape[1])
+    at = np.minimum(bands * rng.uniform(SHORTER, LONGER), bands[-1])
+    below = at.astype(int)
+    share = (at - below)[:, None]
+    return (1 - share) * windows[:, below] + share * windows[:, np.minimum(below + 1, bands[-1])]
+
+
+def correlation(a_BTC: Tensor, b_BTC: Tensor, there_BT: Tensor) -> Tensor:
+    """Over the frames that are there, shape (B, C); 0 where nothing changes."""
+    there_BT1 = there_BT[..., None].float()
+    count_B11 = there_BT1.sum(1, keepdim=True)
+    a, b = ((x - (x * there_BT1).sum(1, keepdim=True) / count_B11) * there_BT1 for x in (a_BTC, b_BTC))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(LEAST_MOVEMENT)

@@ -37,7 +37,7 @@ from models.sadtalker.losses import (
 )
 from models.sadtalker.posevae import PoseDiscriminator, PoseVAE
 from models.teachers.visemes import LABELLED
-from pipeline.articulator_training import in_another_room
+from pipeline.articulator_training import correlation, in_another_room, in_another_voice
 from pipeline.config import Section
 from pipeline.features import Features
 from pipeline.take import longest_run, runs_of
@@ -72,12 +72,20 @@ class ExpNetTrainable:
         """Settings."""
 
         size: Literal["paper", "small"] = Field(default="small", description="of the network")
-        frames: int = Field(default=5, ge=1, le=250, description="consecutive frames of a sample")
+        frames: int = Field(default=FPS, ge=2, le=250, description="consecutive frames of a sample")
         teacher: Literal["lips", "all"] = Field(
             default="lips", description="what the sound moves: lips, or brows and cheeks as well"
         )
         labelled_gain: float = Field(default=2.0, gt=0, description="real lips move this much more than labelled ones")
         noise: float = Field(default=0.3, ge=0, description="added to what is heard, standard deviations of a band")
+        alike: float = Field(
+            default=3.0,
+            ge=0,
+            description="weight of what the correlation of opening and width with the real ones lacks",
+        )
+        voices: int = Field(
+            default=2, ge=0, description="other voices, each in a room of its own, that a real stretch is heard in"
+        )
         dropped: float = Field(default=0.3, ge=0, lt=1, description="share of the sound's vector left out in training")
         learning_rate: float = Field(
             default=2e-3, gt=0, description="of AdamW, at its highest; the paper's, of Adam on far more data, is 2e-5"
@@ -86,7 +94,7 @@ class ExpNetTrainable:
     columns = ("expression", "eye_motion", "mel", "seen")
     average = 0.99
     clip = 1.0
-    batch = 32
+    batch = 8
     score = "missed"
 
     def __init__(self, options: Options, data: Data):
@@ -108,7 +116,8 @@ class ExpNetTrainable:
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """Stretches without gaps, each with a reference of open eyes from anywhere in the row.
 
-        Real voices are heard as they are and in another room, labelled ones in another room only.
+        Real speakers are heard as they are and as others in other rooms, labelled ones as one other: they are to be
+        heard less.
         """
         labelled, learned = features.origin.speaker.startswith(LABELLED), features.origin.split == "train"
         closure = closure_of(features["eye_motion"][:, 0])
@@ -116,7 +125,9 @@ class ExpNetTrainable:
         if not len(candidates) or (labelled and not learned):
             return
         windows = features["mel"].astype(np.float32)
-        rooms = ([] if labelled else [windows]) + ([in_another_room(windows, rng)] if learned else [])
+        others = 1 if labelled else self._options.voices if learned else 0
+        rooms = [] if labelled else [windows]
+        rooms += [in_another_room(in_another_voice(windows, rng), rng) for _ in range(others)]
         gain = self._options.labelled_gain if labelled else 1.0
         for run in runs_of(features["seen"]):
             if run.stop - run.start < LEAST_FRAMES:
@@ -136,11 +147,16 @@ class ExpNetTrainable:
                     }
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Distillation, eyes and landmarks. Without a lip reader, which the user would bring, there is no read loss."""
+        """Distillation, eyes and landmarks, and how unlike opening and width are, as the articulator's are compared.
+
+        Without a lip reader, which the user would bring, there is no read loss.
+        """
         mel_BTMS = batch["mel"].float()
         noise = torch.randn(mel_BTMS.shape, generator=generator, device=mel_BTMS.device)
         made, teacher, landmarks, ratio = self._made(networks, batch, mel_BTMS + self._options.noise * noise)
-        return expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio, weights=WEIGHTS)
+        parts = expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio, weights=WEIGHTS)
+        unlike = 1 - self._alike(batch, made, teacher).mean()
+        return {**parts, TOTAL: parts[TOTAL] + self._options.alike * unlike, "unlike": unlike}
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Correlations of opening and width with the real ones, what both miss to 1 on average, and the losses' parts.
@@ -152,13 +168,9 @@ class ExpNetTrainable:
         ours, wanted = (points[:, :, 48:] for points in landmarks)
         eye_distance = (landmarks[1][..., 45, :] - landmarks[1][..., 36, :]).norm(dim=-1)
         lips = 100 * ((ours - wanted).norm(dim=-1).mean(-1) / eye_distance).mean()
-        moved, real = (x - batch["reference"][:, None] for x in (made, teacher))
-        alike = {
-            name: _correlation(*(x @ torch.from_numpy(direction).to(x) for x in (moved, real)))
-            for name, direction in (("opening", opening_direction()), ("width", width_direction()))
-        }
-        missed = 1 - torch.stack(list(alike.values())).mean()
-        return {"missed": missed, **alike, "lips": lips, **{k: value for k, value in parts.items() if k != TOTAL}}
+        opening, width = self._alike(batch, made, teacher).mean(0)
+        alike = {"opening": opening, "width": width, "missed": 1 - (opening + width) / 2}
+        return {**alike, "lips": lips, **{k: value for k, value in parts.items() if k != TOTAL}}
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """The row's sound and blinks on the face of its first frame; head and gaze are the real ones."""
@@ -198,6 +210,13 @@ class ExpNetTrainable:
         open_ratio_B = eye_ratio(place(nobody, reference_BTE[:, :1]))[:, 0]
         landmarks = place(nobody, made_BTE), place(nobody, teacher_BTE)
         return made_BTE, teacher_BTE, landmarks, ratio_when_closed(open_ratio_B, closure_BT)
+
+    def _alike(self, batch: Batch, made_BTE: Tensor, teacher_BTE: Tensor) -> Tensor:
+        """Correlations of opening and of width over each sample, shape (B, 2)."""
+        ways = torch.from_numpy(np.stack([opening_direction(), width_direction()], axis=1)).to(made_BTE)
+        reference_B1E = batch["reference"][:, None]
+        made_BT2, wanted_BT2 = ((x - reference_B1E) @ ways for x in (made_BTE, teacher_BTE))
+        return correlation(made_BT2, wanted_BT2, torch.ones_like(batch["closure"], dtype=torch.bool))
 
 
 class PoseVAETrainable:
@@ -404,9 +423,3 @@ def _heard(features: Features, run: slice) -> np.ndarray:
     """Mel windows of a stretch as the networks hear them, float32, shape (frames, 80, 16)."""
     windows = features["mel"][run].astype(np.float32)
     return compare(windows, Habit.of_windows(windows))
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Of all numbers of two tensors."""
-    a, b = a - a.mean(), b - b.mean()
-    return (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-9)

@@ -29,7 +29,8 @@ def find_speech(speech: Speech, voice: np.ndarray) -> np.ndarray:
     starts = range(0, speech.frames, STRETCH_FRAMES)
     levels = np.concatenate([_level_db(speech.samples(at, min(at + STRETCH_FRAMES, speech.frames))) for at in starts])
     quiet = levels < np.percentile(levels, LOUD_PERCENTILE) - SILENT_DB
-    return _without_gaps(voice > LEAST_VOICE) & ~binary_opening(quiet, np.ones(LEAST_SILENCE))
+    silent = np.asarray(binary_opening(quiet, np.ones(LEAST_SILENCE)), bool)
+    return _without_gaps(voice > LEAST_VOICE) & ~silent
 
 
 def _level_db(samples: np.ndarray) -> np.ndarray:

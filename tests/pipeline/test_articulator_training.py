@@ -12,7 +12,7 @@ from models.articulator.motion import ArticulatorMotion
 from models.articulator.network import Articulator
 from models.interfaces import Motion
 from models.teachers.visemes import LABELLED
-from pipeline.articulator_training import LEAST_FRAMES, SAMPLE_FRAMES, ArticulatorTrainable
+from pipeline.articulator_training import LEAST_FRAMES, SAMPLE_FRAMES, ArticulatorTrainable, in_another_voice
 from pipeline.features import Features
 from pipeline.trainables import Data
 from tests.pipeline.made_features import make_features
@@ -31,10 +31,32 @@ def of(row: Features, **origin: str) -> Features:
     return Features(replace(row.origin, **origin), row.arrays)
 
 
-def test_a_row_is_heard_in_two_rooms_with_the_same_lips(trainable):
-    own, other = samples_of(trainable, make_features(0))
+def test_a_row_is_heard_in_other_voices_with_the_same_lips(trainable):
+    own, *others = samples_of(trainable, make_features(0))
     assert own["heard"].shape == (SAMPLE_FRAMES, 156) and own["lips"].shape == (SAMPLE_FRAMES, 16)
-    assert np.array_equal(own["lips"], other["lips"]) and not np.allclose(own["heard"], other["heard"])
+    assert len(others) == trainable.Options().voices
+    for other in others:
+        assert np.array_equal(own["lips"], other["lips"]) and not np.allclose(own["heard"], other["heard"])
+    assert len(samples_of(trainable, of(make_features(0), split="validation"))) == 1
+
+
+def test_another_voice_has_its_resonances_elsewhere():
+    windows = np.full((3, 80, 16), -4.0)
+    windows[:, 40] = 4.0
+    places = [in_another_voice(windows, np.random.default_rng(seed))[0, :, 0].argmax() for seed in range(40)]
+    assert 34 <= min(places) < 38 and 42 < max(places) <= 48
+
+
+def test_lips_that_only_move_too_little_are_not_unlike(trainable):
+    class Timid(torch.nn.Module):
+        def forward(self, heard):
+            return 0.3 * batch["lips"]
+
+    batch = {k: torch.from_numpy(v)[None] for k, v in samples_of(trainable, make_features(0))[0].items()}
+    network = torch.nn.Module()
+    network.members = torch.nn.ModuleList([Timid()])
+    losses = trainable.losses("articulator", {"articulator": network}, batch, torch.Generator())
+    assert float(losses["unlike"]) < 1e-4 < 0.1 < float(losses["place"])
 
 
 def test_lips_are_about_their_mean_in_units(trainable):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.facespace.open import OpenSpace
-from models.interfaces import Motion
+from models.interfaces import FPS, Motion
 from models.lips import opening_direction
 from models.teachers.visemes import LABELLED
 from pipeline.learner import Learner, Recipe
@@ -87,7 +87,7 @@ def test_untrained_expnet_keeps_the_reference(expnet):
     batch = batch_of(expnet, (0,), 4)
     networks = {name: net.eval() for name, net in expnet.build().items()}
     made, teacher, _, ratio = expnet._made(networks, batch, batch["mel"].float())
-    assert made.shape == teacher.shape == (4, 5, 64) and ratio.shape == (4, 5)
+    assert made.shape == teacher.shape == (4, FPS, 64) and ratio.shape == (4, FPS)
     assert torch.allclose(made, batch["reference"][:, None].expand_as(made), atol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_samples_avoid_gaps(expnet, posevae):
     seen = row["seen"].copy()
     seen[50] = False
     broken = type(row)(row.origin, {**row.arrays, "seen": seen}, ())
-    for trainable, frames in ((expnet, 5), (posevae, 32)):
+    for trainable, frames in ((expnet, FPS), (posevae, 32)):
         whole = len(list(trainable.samples(row, np.random.default_rng(0))))
         less = list(trainable.samples(broken, np.random.default_rng(0)))
         assert 0 < len(less) < whole
