@@ -42,7 +42,7 @@ class ArticulatorTrainable:
         width: int = Field(default=96, ge=8, multiple_of=8, description="channels of a network")
         members: int = Field(default=2, ge=1, le=16, description="networks whose opinions are averaged")
         learning_rate: float = Field(default=2e-3, gt=0, description="of AdamW, at its highest")
-        labelled: float = Field(default=0.25, ge=0, description="weight of labelled speech against real lips")
+        labelled: float = Field(default=0.1, ge=0, description="weight of labelled speech against real lips")
         labelled_gain: float = Field(default=2.0, gt=0, description="real lips move this much more than labelled ones")
         change: float = Field(default=1.0, ge=0, description="weight of the change from frame to frame")
         alike: float = Field(
