@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.facespace import camera
 from models.facespace import topology as topo
 from models.facespace.open import OpenSpace
 from models.interfaces import Motion, Portrait
@@ -64,6 +65,47 @@ def test_the_neck_moves_less_the_lower_it_is():
     below_chin = (posed.xy - head.source.xy)[468:].reshape(-1, surround.RAYS, 2)[:, surround.RAYS // 2, 0]
     assert (np.diff(below_chin) <= 0.01).all()
     assert below_chin[0] > 5 > below_chin[-2]
+
+
+def head_within_the_picture() -> Head:
+    """The drawn face without a person at the picture's edges, where nothing has to be held."""
+    drawn = draw_face()
+    portrait = Portrait(drawn.portrait.image, drawn.portrait.view, np.zeros_like(drawn.portrait.matte))
+    return Head.build(portrait, drawn.face, OpenSpace.load())
+
+
+def shoulder_steps(head: Head, pose: np.ndarray) -> np.ndarray:
+    """How far the points that belong to the torso alone move, pixels (a model unit is 100), shape (k, 2)."""
+    around = head.surround
+    shoulders = around.torso > 0.999
+    assert shoulders.sum() > 3
+    posed = head.pose(head.face.expression, pose, head.face.gaze)
+    return posed.xy[468 + surround.RAYS :][shoulders] - around.start[shoulders]
+
+
+def test_shoulders_stay_when_the_head_turns_about_its_neck():
+    head = head_within_the_picture()
+    for angles in ((10, 0, 0), (0, 15, 0), (0, 0, -8)):
+        pose = turned(head, *angles)
+        turn = camera.rotation(head.face.pose[:3]) - camera.rotation(pose[:3])
+        pose[3:5] += (turn @ surround.SKULL_BASE)[:2]
+        assert np.abs(shoulder_steps(head, pose)).max() < 0.1
+
+
+def test_shoulders_follow_a_wide_sway_and_hardly_a_small_one():
+    head = head_within_the_picture()
+    for side in (-1, 1):
+        wide = side * shoulder_steps(head, turned(head, shift=(side * 0.4, 0.0)))
+        small = side * shoulder_steps(head, turned(head, shift=(side * 0.05, 0.0)))
+        assert (wide[:, 0] > 0.9 * 40).all()
+        assert (small[:, 0] > 0).all()
+        assert (small[:, 0] < 0.4 * 5).all()
+
+
+def test_shoulders_take_a_small_part_in_a_fall():
+    head = head_within_the_picture()
+    step = shoulder_steps(head, turned(head, shift=(0.0, 0.2)))
+    assert step == pytest.approx(np.tile([0.0, surround.LIFT * 20], (len(step), 1)), abs=0.05)
 
 
 def test_no_triangle_turns_over_within_fifteen_degrees():
