@@ -21,7 +21,6 @@ from models.articulator.hearing import Habit
 from models.articulator.lip_basis import LipBasis
 from models.facespace.open import OpenSpace
 from models.interfaces import EXPRESSION, FPS, IDENTITY, Motion
-from models.lips import opening_direction, width_direction
 from models.sadtalker import expnet, posevae
 from models.sadtalker.expnet import ExpNet
 from models.sadtalker.hearing import compare
@@ -104,6 +103,7 @@ class ExpNetTrainable:
         self._lids = _span(OpenSpace.load(), LIDS)
         everything, basis = np.eye(EXPRESSION), LipBasis.load()
         lips = basis.expression(basis.coordinates(everything))
+        self._ways = torch.from_numpy(basis.said(basis.coordinates(everything)).astype(np.float32))
         self._heeded = (lips if options.teacher == "lips" else everything - self._lids).astype(np.float32)
         self.turns = {"expnet": Turn(("expnet",), options.learning_rate, weight_decay=0.03)}
 
@@ -212,10 +212,9 @@ class ExpNetTrainable:
         return made_BTE, teacher_BTE, landmarks, ratio_when_closed(open_ratio_B, closure_BT)
 
     def _alike(self, batch: Batch, made_BTE: Tensor, teacher_BTE: Tensor) -> Tensor:
-        """Correlations of opening and of width over each sample, shape (B, 2)."""
-        ways = torch.from_numpy(np.stack([opening_direction(), width_direction()], axis=1)).to(made_BTE)
+        """Correlations of what lips alone do to opening and width over each sample, shape (B, 2)."""
         reference_B1E = batch["reference"][:, None]
-        made_BT2, wanted_BT2 = ((x - reference_B1E) @ ways for x in (made_BTE, teacher_BTE))
+        made_BT2, wanted_BT2 = ((x - reference_B1E) @ self._ways.to(x) for x in (made_BTE, teacher_BTE))
         return correlation(made_BT2, wanted_BT2, torch.ones_like(batch["closure"], dtype=torch.bool))
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.articulator.lip_basis import LipBasis
 from models.facespace.open import OpenSpace
 from models.interfaces import FPS, Motion
 from models.lips import opening_direction
@@ -76,6 +77,15 @@ def test_expnet_learns_lips_and_lids_and_keeps_the_rest(expnet):
     everything = ExpNetTrainable(ExpNetTrainable.Options(teacher="all"), DATA)
     more = changes_of(everything, make_features(2)) - changes_of(expnet, make_features(2))
     assert np.abs(more).max() > 0
+
+
+def test_only_lips_are_compared_with_lips(expnet):
+    """What parts them besides, as the cheeks may, is not closed in silence, and must not be learned."""
+    batch, basis = batch_of(expnet, (0,), 4), LipBasis.load()
+    teacher = batch["reference"][:, None] + batch["change"]
+    aside = torch.randn(teacher.shape, generator=torch.Generator().manual_seed(0)).numpy()
+    aside = torch.from_numpy(aside - basis.expression(basis.coordinates(aside))).float()
+    assert torch.allclose(expnet._alike(batch, teacher + aside, teacher), torch.ones(4, 2), atol=1e-3)
 
 
 def test_lips_are_told_about_their_mean(expnet):
