@@ -8,7 +8,6 @@ out/
     table.md  table.html
 """
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -257,11 +256,5 @@ def _sound(uri: str, evidence: Evidence, required: bool = False) -> Hearing | No
 
 
 def _absolute(pair: Pair) -> Pair:
-    """Workers run in folders of their own."""
-
-    def place(uri: str) -> str:
-        path = storage.local_path(uri)
-        return os.path.abspath(path) if path else uri  # noqa: PTH100 - links keep their names
-
     uris = {key: getattr(pair, key) for key in ("video", "reference", "audio", "phones")}
-    return pair.model_copy(update={key: place(uri) for key, uri in uris.items() if uri})
+    return pair.model_copy(update={key: storage.absolute(uri) for key, uri in uris.items() if uri})

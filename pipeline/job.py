@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import threading
 import time
@@ -41,7 +40,7 @@ def run_job(config: RenderConfig, tell: Callable[[str], None] = print, work: "St
         TalkfarmError: storage failed beyond what can be written down for a clip.
     """
     began = time.monotonic()
-    config = config.model_copy(update={"out": _absolute(config.out)})
+    config = config.model_copy(update={"out": storage.absolute(config.out)})
     storage.configure(config.storage.options, config.storage.retries)
     clips = clips_of(config)
     config = settle(config, clips)
@@ -101,9 +100,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed as a package"
-
-
-def _absolute(uri: str) -> str:
-    """Workers run in folders of their own."""
-    path = storage.local_path(uri)
-    return os.path.abspath(path) if path else uri  # noqa: PTH100 - not resolve(): links keep their names

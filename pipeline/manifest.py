@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Mapping
@@ -89,7 +88,8 @@ def clips_of(config: RenderConfig) -> list[Clip]:
 def single_clip(portrait: str, audio: str, controls: Controls) -> Clip:
     """A clip without a manifest, named after its two files."""
     stems = [PurePath(posixpath.basename(uri)).stem for uri in (portrait, audio)]
-    values = {"portrait": _absolute(portrait), "audio": _absolute(audio), "controls": _located(controls, "")}
+    media = {"portrait": storage.absolute(portrait), "audio": storage.absolute(audio)}
+    values = {**media, "controls": _located(controls, "")}
     try:
         return Clip.model_validate({"id": "_".join(stems).lstrip("."), **values})
     except ValidationError:
@@ -185,7 +185,7 @@ def _read_row(name: str, row: Row, base: str, shared: Mapping[str, Any], problem
         label = f"{name} {row.place}" + (f" (id {str(given_id)[:60]!r})" if given_id is not None else "")
         problems += [f"{label}: {sentence}" for sentence in explain(error, Clip, values)]
         return None
-    resolved = {key: _absolute(storage.join(base, getattr(clip, key))) for key in ("portrait", "audio")}
+    resolved = {key: storage.absolute(storage.join(base, getattr(clip, key))) for key in ("portrait", "audio")}
     return clip.model_copy(update={**resolved, "controls": _located(clip.controls, base)})
 
 
@@ -208,16 +208,9 @@ def _located(controls: Controls, base: str) -> Controls:
     for section in ("pose", "blink"):
         group = getattr(controls, section)
         if group.reference is not None:
-            place = _absolute(storage.join(base, group.reference))
+            place = storage.absolute(storage.join(base, group.reference))
             changes[section] = group.model_copy(update={"reference": place})
     return controls.model_copy(update=changes)
-
-
-def _absolute(uri: str) -> str:
-    """Workers run in folders of their own, so local paths must not depend on the current one."""
-    path = storage.local_path(uri)
-    # not resolve(): a link may be what the user wants to be named
-    return os.path.abspath(path) if path else uri  # noqa: PTH100
 
 
 def _row_hash(values: Mapping[str, Any]) -> str:

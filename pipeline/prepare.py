@@ -16,7 +16,6 @@ when its record does.
 
 import hashlib
 import json
-import os
 import posixpath
 import time
 from collections.abc import Iterable
@@ -26,13 +25,12 @@ from functools import cache, lru_cache
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.interfaces import FPS
 from pipeline import features, speakers, storage, take
 from pipeline.cache import Fetched, fetch, mark_used
-from pipeline.config import CacheConfig, FaceConfig, Section, StorageConfig, dump_config
+from pipeline.config import CacheConfig, FaceConfig, Section, StorageConfig
 from pipeline.errors import AudioError, InputError, MissingError, SetupError, TalkfarmError, TransientError
 from pipeline.features import Features, Origin
 from pipeline.pairs import TABLES, read_run
@@ -210,27 +208,6 @@ def check_pack(config: PrepareConfig) -> None:
         raise SetupError(
             [f"pack={config.pack} is of the space '{pack.space}' and lacks {', '.join(lacking) or 'nothing'}"]
         )
-
-
-def check_folder(config: PrepareConfig) -> None:
-    """Raise SetupError if the output folder holds features of another kind; else note there what is asked."""
-    place = config.path("config.yaml")
-    try:
-        if storage.exists(place):
-            before: Any = OmegaConf.to_container(OmegaConf.create(storage.read_bytes(place).decode()))
-            asked = config.model_dump(mode="json")
-            other = [key for key in ALIKE if before.get(key) != asked[key]]
-            if before.get("revision") != revision():
-                other.append("the version of the program")
-            if other:
-                what = ", ".join(other)
-                raise SetupError(
-                    [f"out={config.out} holds features made with another setting of {what}: use a new one"]
-                )
-        noted = dump_config(config) + f"revision: {revision()}\n"
-        storage.write_atomic(place, noted.encode())
-    except (InputError, TransientError) as error:
-        raise SetupError([f"out={config.out}: {error}"]) from error
 
 
 def revision() -> str:
@@ -462,13 +439,6 @@ def _read_row(name: str, row: Row, problems: list[str]) -> TalkingVideo | None:
 
 def _completed(video: TalkingVideo, base: str) -> TalkingVideo:
     """The row with an absolute address, an id and a speaker."""
-    uri = storage.join(base, video.video)
-    path = storage.local_path(uri)
+    uri = storage.absolute(storage.join(base, video.video))
     video_id = video.id or PurePosixPath(uri).stem
-    return video.model_copy(
-        update={
-            "video": os.path.abspath(path) if path else uri,  # noqa: PTH100 - links keep their names
-            "id": video_id,
-            "speaker": video.speaker or f"video:{video_id}",
-        }
-    )
+    return video.model_copy(update={"video": uri, "id": video_id, "speaker": video.speaker or f"video:{video_id}"})

@@ -1,7 +1,6 @@
 """A whole preparation: manifest in, features and data card out."""
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -11,17 +10,19 @@ from pipeline.datacard import build_card, to_markdown
 from pipeline.errors import TransientError
 from pipeline.prepare import (
     ACCEPTED,
+    ALIKE,
     DUPLICATE,
     PrepareConfig,
-    check_folder,
     check_pack,
     enrol_speakers,
     keys_of,
     plan_rows,
     read_verdicts,
     read_videos,
+    revision,
     without_duplicates,
 )
+from pipeline.reserved import reserve
 
 SHOWN = 5  # causes of missing rows that are told
 
@@ -35,10 +36,11 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
         TalkfarmError: the folder can't be written.
     """
     storage.configure(config.storage.options, config.storage.retries)
-    config = config.model_copy(update={"out": _absolute(config.out), "pack": config.pack and _absolute(config.pack)})
+    places = {"out": storage.absolute(config.out), "pack": config.pack and storage.absolute(config.pack)}
+    config = config.model_copy(update=places)
     videos = read_videos(config)
     check_pack(config)
-    check_folder(config)
+    reserve(config.out, config, ALIKE, "features", revision=revision())
     keys = keys_of(videos)
     verdicts = read_verdicts(config, keys)
     new = [(video, keys.get(video.id, "")) for video in videos if video.id not in verdicts]
@@ -73,9 +75,3 @@ def all_usable(card: dict[str, Any]) -> bool:
     """Whether no video was left out for another reason than being listed twice."""
     counts = card["videos"]
     return counts["listed"] == counts.get(ACCEPTED, 0) + counts.get(DUPLICATE, 0)
-
-
-def _absolute(uri: str) -> str:
-    """Workers run in folders of their own."""
-    path = storage.local_path(uri)
-    return os.path.abspath(path) if path else uri  # noqa: PTH100 - links keep their names

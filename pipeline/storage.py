@@ -49,6 +49,12 @@ def local_path(uri: str) -> Path | None:
     return Path(uri).expanduser() if uri.startswith("~/") else Path(uri)
 
 
+def absolute(uri: str) -> str:
+    """A place for processes that run in folders of their own. Links keep their names."""
+    path = local_path(uri)
+    return os.path.abspath(path) if path else uri  # noqa: PTH100 - resolve() would follow links
+
+
 def join(uri: str, *parts: str) -> str:
     """`uri/part/part`; a part that is absolute or a URI itself replaces what stands before it."""
     for part in parts:

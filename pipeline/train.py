@@ -13,7 +13,6 @@ out/
 
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.packs import DECLARATION, LICENCE, Declaration, Pack, PackError, Provided
 from pipeline import storage
-from pipeline.config import CacheConfig, Section, StorageConfig, dump_config
+from pipeline.config import CacheConfig, Section, StorageConfig
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.learner import Recipe, choose_precision
 from pipeline.packs import open_at
@@ -205,36 +204,12 @@ def read_card(features: str) -> Card:
     return card
 
 
-def check_folder(config: TrainConfig) -> None:
-    """Raise SetupError if the output folder holds another training; else note there what is asked."""
-    place = config.path("config.yaml")
-    try:
-        if storage.exists(place):
-            before: Any = OmegaConf.to_container(OmegaConf.create(storage.read_bytes(place).decode()))
-            asked = config.model_dump(mode="json")
-            other = [key for key in FIXED if before.get(key) != asked[key]]
-            if other:
-                what = ", ".join(other)
-                raise SetupError(
-                    [f"out={config.out} holds a training with another setting of {what}: use another folder"]
-                )
-        storage.write_atomic(place, dump_config(config).encode())
-    except (InputError, TransientError) as error:
-        raise SetupError([f"out={config.out}: {error}"]) from error
-
-
 def warnings_of(trainable: Trainable) -> list[str]:
     """What a trainable does without, a sentence each. Raises SetupError for weights that can't be used."""
     try:
         return trainable.warnings() if isinstance(trainable, Warned) else []
     except ValueError as error:
         raise SetupError([str(error)]) from error
-
-
-def absolute(uri: str) -> str:
-    """Workers run in folders of their own."""
-    path = storage.local_path(uri)
-    return os.path.abspath(path) if path else uri  # noqa: PTH100 - links keep their names
 
 
 # ---- the pack

@@ -35,13 +35,13 @@ from pipeline.errors import RenderError
 from pipeline.learner import Learner, rank, world_size
 from pipeline.previews import draw
 from pipeline.repeating import repeating
+from pipeline.reserved import reserve
 from pipeline.samples import columns_of, make_samples, read_rows, samples_of, stacked
 from pipeline.speakers import TRAIN, VALIDATION
 from pipeline.train import (
+    FIXED,
     Card,
     TrainConfig,
-    absolute,
-    check_folder,
     finished,
     other_networks,
     read_card,
@@ -73,13 +73,13 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     storage.configure(config.storage.options, config.storage.retries)
     places = {"out": config.out, "features": config.features, "pack": config.pack}
     config = config.model_copy(
-        update={name: place and absolute(place) for name, place in places.items()}
-        | {"weights": config.weights.moved(absolute)}
+        update={name: place and storage.absolute(place) for name, place in places.items()}
+        | {"weights": config.weights.moved(storage.absolute)}
     )
     card = read_card(config.features)
     trainable = config.build(card.data)
     other_networks(config, card)  # a pack that can't be added to is told before the night
-    check_folder(config)
+    reserve(config.out, config, FIXED, "a training")
     if done := finished(config, card):
         tell(f"{config.out}: done already")
         return done

@@ -10,7 +10,8 @@ from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.features import Features
-from pipeline.prepare import PrepareConfig, check_folder, check_pack, read_videos
+from pipeline.prepare import ALIKE, PrepareConfig, check_pack, read_videos
+from pipeline.reserved import reserve
 from tests.fakes import notes
 from tests.pipeline.talking_takes import pretend_to_look, write_video
 
@@ -43,10 +44,16 @@ def test_rows_are_completed(tmp_path: Path):
 
 
 def test_a_folder_holds_features_of_one_kind(tmp_path: Path):
-    check_folder(config_for(tmp_path, str(tmp_path / "out")))
-    check_folder(config_for(tmp_path, str(tmp_path / "out"), "flow.workers=3", "splits.validation=0.3"))
+    def ask(*words: str, revision: str = "1") -> None:
+        config = config_for(tmp_path, str(tmp_path / "out"), *words)
+        reserve(config.out, config, ALIKE, "features", revision=revision)
+
+    ask()
+    ask("flow.workers=3", "splits.validation=0.3")
     with pytest.raises(SetupError, match="another setting of crops, checks"):
-        check_folder(config_for(tmp_path, str(tmp_path / "out"), "crops=false", "checks.least_sync=0.3"))
+        ask("crops=false", "checks.least_sync=0.3")
+    with pytest.raises(SetupError, match="another setting of revision"):
+        ask(revision="2")
 
 
 def test_the_basel_space_needs_a_pack(tmp_path: Path):

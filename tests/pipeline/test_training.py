@@ -24,7 +24,8 @@ from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.features import Features
-from pipeline.train import TrainConfig, check_folder, finished, other_networks, read_card, write_pack
+from pipeline.reserved import reserve
+from pipeline.train import FIXED, TrainConfig, finished, other_networks, read_card, write_pack
 from tests.conftest import ROOT
 from tests.leashed_training import LEASH, StepNote, learn_from_notes, loosen, step_notes
 from tests.pipeline.made_features import make_features, write_features
@@ -59,10 +60,13 @@ def test_help_lists_settings(job, capsys):
 
 
 def test_a_folder_holds_one_training(tmp_path: Path):
-    check_folder(config_for("features", str(tmp_path)))
-    check_folder(config_for("features", str(tmp_path), "steps=500", "precision=bf16"))
-    with pytest.raises(SetupError, match="another setting of options"):
-        check_folder(config_for("features", str(tmp_path), "options.size=paper"))
+    def ask(*words: str) -> None:
+        reserve(str(tmp_path), config_for("features", str(tmp_path), *words), FIXED, "a training")
+
+    ask()
+    ask("steps=500", "precision=bf16")
+    with pytest.raises(SetupError, match="holds a training with another setting of options"):
+        ask("options.size=paper")
 
 
 def test_the_pack_says_what_it_is(tmp_path: Path):
