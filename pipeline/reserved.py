@@ -1,5 +1,6 @@
 """An output folder is one job's: what was asked stands in it, and nothing made with other settings comes beside it."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def reserve(out: str, config: BaseModel, alike: Sequence[str], holds: str, **ver
             if other:
                 what = ", ".join(other)
                 raise SetupError([f"out={out} holds {holds} with another setting of {what}: use another folder"])
-        noted = dump_config(config) + "".join(f"{name}: {version}\n" for name, version in versions.items())
+        noted = dump_config(config) + "".join(f"{name}: {json.dumps(text)}\n" for name, text in versions.items())
         storage.write_atomic(place, noted.encode())
     except (InputError, TransientError) as error:
         raise SetupError([f"out={out}: {error}"]) from error
