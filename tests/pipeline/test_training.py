@@ -31,7 +31,7 @@ from tests.leashed_training import LEASH, StepNote, learn_from_notes, loosen, st
 from tests.pipeline.made_features import make_features, write_features
 
 ROWS, STEPS, BATCH, EVERY = 6, 30, 16, 4
-STEPS_OF_A_PASS = 10  # four of the rows are learned from; 40 samples each
+STEPS_OF_A_PASS = 10  # four of the rows are learned from; 40 samples each: 20 stretches in two voices
 PATIENCE_S = 600  # for what takes half a minute on an idle machine
 
 
@@ -117,7 +117,7 @@ def test_a_training_survives_its_worker_and_its_driver(s3: str, tmp_path: Path, 
     log.mkdir()
     words = ["trainable=tests.leashed_training:Leashed", f"features={s3}/data", f"out={s3}/out"]
     words += [f"steps={STEPS}", f"batch={BATCH}", f"checkpoint_every={EVERY}", "schedule=cosine", "warmup=20"]
-    words += ["preview_every=0", "log_every=5"]
+    words += ["preview_every=0", "log_every=5", "options.frames=5", "options.voices=1"]
     words += ["workers.min=2", "workers.max=2", "workers.look_every_s=0.2", f"cache.dir={tmp_path}/cache"]
 
     def start() -> subprocess.Popen:
