@@ -102,6 +102,7 @@ class CompiledWarp:
     def __init__(self, prepared: PreparedHead):
         _, _, width, height = prepared.view
         self._prepared = prepared
+        self._near = warp.near_person(prepared.layers.person)
         self._field = np.empty((warp.FINE * height, warp.FINE * width, 2), np.float32)
         self._zbuffer = np.empty((warp.FINE * height, warp.FINE * width), np.float32)
 
@@ -116,7 +117,7 @@ class CompiledWarp:
                 mesh.xy, mesh.depth, head.source.xy, head.triangles, head.bias, left, top, self._field, self._zbuffer
             )
             warp.composite(
-                self._field, left, top, made.texture, layers.person, layers.background, layers.remnant,
+                self._field, left, top, made.texture, layers.person, self._near, layers.background, layers.remnant,
                 np.float32(made.fade_px), frame,
             )  # fmt: skip
         return frames

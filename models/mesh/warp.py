@@ -6,6 +6,7 @@ one part of the head covers another are all four sampled and averaged, so that t
 Compiled by numba on first use and cached on disk. Single threaded: a farm runs one renderer per core.
 """
 
+import cv2
 import numba
 import numpy as np
 
@@ -126,8 +127,19 @@ def sample(person, x, y):
     return r, g, b, matte
 
 
+def near_person(person: np.ndarray) -> np.ndarray:
+    """Whether any of the sixteen pixels that `sample` reads from here on shows the person.
+
+    Args:
+        person: as for `sample`, shape (H, W, 4).
+    Returns:
+        uint8, shape (H, W): 0 where a sample at [x, x + 1) and [y, y + 1), index scale, is all zero.
+    """
+    return cv2.dilate((person[..., 3] > 0).astype(np.uint8), np.ones((4, 4)), anchor=(1, 1))
+
+
 @numba.njit(cache=True, fastmath=True, nogil=True)
-def composite(field, left, top, image, person, background, remnant, fade, out):
+def composite(field, left, top, image, person, near, background, remnant, fade, out):
     """Sample the person through the field and lay them over the background.
 
     Args:
@@ -135,6 +147,7 @@ def composite(field, left, top, image, person, background, remnant, fade, out):
         left, top: the view's corner in the photo.
         image: the photo, uint8, shape (H, W, 3).
         person: the photo's person, colours multiplied by the matte, then the matte in 0..255; float32, shape (H, W, 4).
+        near: where sampling can meet the person, from `near_person`; uint8, shape (H, W).
         background: the photo without the person, float32, shape (H, W, 4), last channel unused.
         remnant: what matting lost, image - person - (1 - matte) * background, float32, shape (H, W, 4), last
             channel 0 where there is none.
@@ -162,8 +175,10 @@ def composite(field, left, top, image, person, background, remnant, fade, out):
             elif moved < STILL * STILL:
                 out[y, x, 0], out[y, x, 1], out[y, x, 2] = image[py, px, 0], image[py, px, 1], image[py, px, 2]
                 continue
-            else:
+            elif near[_clamp(int(np.floor(sy)), near.shape[0]), _clamp(int(np.floor(sx)), near.shape[1])]:
                 r, g, b, matte = sample(person, sx, sy)
+            else:
+                r = g = b = matte = zero
             # not clipped to 0..1: where the kernel overshoots in the matte it does so in the colours, and they cancel
             through = np.float32(1) - matte / full
             if through != zero:

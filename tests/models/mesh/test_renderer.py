@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.interfaces import Motion, Portrait
+from models.mesh import warp
 from models.mesh.matte import separate
 from models.mesh.renderer import MeshRenderer
 from tests.models.mesh.drawn_face import DrawnFace, draw_face
@@ -98,6 +99,15 @@ def test_frames_come_in_batches_that_do_not_grow_with_the_clip():
     assert max(sizes) <= 8
 
 
+def test_places_that_cannot_meet_the_person_are_known_exactly():
+    person = np.zeros((12, 10, 4), np.float32)
+    person[0, 0] = person[5, 4] = person[11, 9] = (90, 60, 30, 120)
+    near = warp.near_person(person)
+    for row, column in np.ndindex(12, 10):
+        read = warp.sample(person, np.float32(column + 0.5), np.float32(row + 0.5))
+        assert any(value != 0 for value in read) == bool(near[row, column])
+
+
 def test_torch_draws_the_same_frames():
     pytest.importorskip("torch")
     drawn = draw_face(0.4)
@@ -130,7 +140,7 @@ def test_a_soft_matte_over_plain_wall_does_not_carry_the_wall_along():
     image = np.full((200, 200, 3), 230, np.uint8)
     cv2.circle(image, (100, 100), 50, (120, 70, 50), -1)
     matte = np.zeros((200, 200), np.float32)
-    cv2.circle(matte, (100, 100), 50, 1.0, -1)
+    cv2.circle(matte, (100, 100), 50, (1.0,), -1)
     matte[60:140, 150:180] = 0.5  # the segmentation took a piece of wall for a half of someone
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     outline = np.column_stack([100 + 40 * np.cos(angle), 100 + 40 * np.sin(angle)])
