@@ -1,8 +1,9 @@
-"""What the flow costs: clips through Ray, against the same stages in a plain pool of as many processes.
+"""What the flow costs: clips through Ray, against the same stages without it, with as many workers.
 
     python -m benchmarks.flow [--clips 24] [--seconds 10] [--size 256] [--workers N] [--repeats 1] [--json FILE]
 
-Both sides prepare every portrait and recording afresh, render the same frames and leave the same videos. The flow
+Without Ray, workers are the threads of one process, or a pool of processes, which don't wait for each other's Python.
+All sides prepare every portrait and recording afresh, render the same frames and leave the same videos. The flow
 runs twice: as the first job of a cluster that it starts and stops itself, as on a laptop, and as the next job of a
 cluster that stands already, as at night. A third job there has stages that do nothing: what the flow takes by itself.
 Seconds are wall clock; CPU seconds, which other programs on the machine disturb less, are of all processes of a side.
@@ -15,8 +16,9 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from pipeline.flow import Stages
 
 PORTRAITS = 4  # distinct ones, each with several recordings, as in a localisation job
+SIDES = {"threads": "one process", "pool": "a pool of processes"}  # without Ray
+
+_own = threading.local()  # a worker's stages
 
 
 def main() -> None:
@@ -50,20 +55,25 @@ def main() -> None:
         rounds = [_round(folder, asked) for _ in range(asked.repeats)]
     result = {key: statistics.median(entry[key] for entry in rounds) for key in rounds[0]}
     result |= {"clips": asked.clips, "seconds": asked.seconds, "size": asked.size, "workers": asked.workers}
-    result["overhead_with_start"] = result["flow_s"] / result["pool_s"] - 1
-    result["overhead_first_job"] = result["flow_running_s"] / result["pool_s"] - 1
-    result["overhead_next_job"] = result["flow_next_s"] / result["pool_s"] - 1
-    result["overhead_cpu"] = result["flow_cpu_s"] / result["pool_cpu_s"] - 1
+    for side in SIDES:
+        result[f"overhead_with_start_{side}"] = result["flow_s"] / result[f"{side}_s"] - 1
+        result[f"overhead_first_job_{side}"] = result["flow_running_s"] / result[f"{side}_s"] - 1
+        result[f"overhead_next_job_{side}"] = result["flow_next_s"] / result[f"{side}_s"] - 1
+        result[f"overhead_cpu_{side}"] = result["flow_cpu_s"] / result[f"{side}_cpu_s"] - 1
     _print(result)
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=2))
 
 
 def _round(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
-    began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
-    _in_pool(_config(folder, "pool", asked), asked.workers, asked.clips)
-    pool_s, pool_cpu_s = time.perf_counter() - began, cpu_seconds(os.getpid()) - cpu
-    return {"pool_s": pool_s, "pool_cpu_s": pool_cpu_s} | _in_flow(folder, asked)
+    measured = {}
+    for side, run in (("threads", _in_one_process), ("pool", _in_pool)):
+        config = _config(folder, side, asked)
+        began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
+        run(config, asked.workers, asked.clips)
+        measured[f"{side}_s"] = time.perf_counter() - began
+        measured[f"{side}_cpu_s"] = cpu_seconds(os.getpid()) - cpu
+    return measured | _in_flow(folder, asked)
 
 
 def _in_flow(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
@@ -131,17 +141,28 @@ def _in_pool(config: RenderConfig, workers: int, clips: int) -> None:
         list(pool.map(_render, clips_of(config)[:clips]))
 
 
+def _in_one_process(config: RenderConfig, workers: int, clips: int) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        process.submit(_in_threads, config, workers, clips).result()
+
+
+def _in_threads(config: RenderConfig, workers: int, clips: int) -> None:
+    from pipeline.manifest import clips_of
+
+    with ThreadPoolExecutor(workers, initializer=_set_up, initargs=(config,)) as pool:
+        list(pool.map(_render, clips_of(config)[:clips]))
+
+
 def _set_up(config: RenderConfig) -> None:
-    global _stages
     from pipeline.stages import MotionStage, RenderStage
 
-    _stages = (config, MotionStage(config), RenderStage(config))
+    _own.stages = (config, MotionStage(config), RenderStage(config))
 
 
 def _render(clip) -> None:
     from pipeline.prep import prep
 
-    config, motion_stage, render_stage = _stages
+    config, motion_stage, render_stage = _own.stages
     prepped = prep(clip, config)
     motion = motion_stage.generate(prepped)
     Path(config.out).mkdir(parents=True, exist_ok=True)
@@ -168,17 +189,21 @@ def _config(folder: Path, side: str, asked: argparse.Namespace) -> RenderConfig:
 
 def _print(result: dict[str, float]) -> None:
     print(f"{result['clips']} clips x {result['seconds']:g} s, {result['size']} px, {result['workers']} workers")
-    print(f"  pool   {result['pool_s']:7.1f} s   {result['pool_cpu_s']:7.1f} CPU s")
-    print(
-        f"  flow   {result['flow_s']:7.1f} s   {result['flow_cpu_s']:7.1f} CPU s  (start {result['flow_start_s']:.1f}, "
-        f"run {result['flow_running_s']:.1f}, stop {result['flow_stop_s']:.1f})"
-    )
-    print(f"  next   {result['flow_next_s']:7.1f} s")
-    print(f"  empty  {result['flow_empty_s']:7.1f} s")
-    print(f"  overhead on a standing cluster       {result['overhead_next_job']:+7.1%}")
-    print(f"  ... as the first job of a cluster    {result['overhead_first_job']:+7.1%}")
-    print(f"  ... that also starts and stops       {result['overhead_with_start']:+7.1%}")
-    print(f"  ... the same in CPU time             {result['overhead_cpu']:+7.1%}")
+    for side, name in SIDES.items():
+        print(f"  {name:20s} {result[f'{side}_s']:7.1f} s   {result[f'{side}_cpu_s']:7.1f} CPU s")
+    parts = f"start {result['flow_start_s']:.1f}, run {result['flow_running_s']:.1f}, stop {result['flow_stop_s']:.1f}"
+    print(f"  {'flow':20s} {result['flow_s']:7.1f} s   {result['flow_cpu_s']:7.1f} CPU s  ({parts})")
+    print(f"  {'... the next job':20s} {result['flow_next_s']:7.1f} s")
+    print(f"  {'... an empty one':20s} {result['flow_empty_s']:7.1f} s")
+    print(f"  {'overhead over':36s} " + "  ".join(f"{name:>20s}" for name in SIDES.values()))
+    rows = {
+        "on a standing cluster": "next_job",
+        "as the first job of a cluster": "first_job",
+        "that also starts and stops": "with_start",
+        "in CPU time": "cpu",
+    }
+    for name, key in rows.items():
+        print(f"    {name:34s} " + "  ".join(f"{result[f'overhead_{key}_{side}']:+20.1%}" for side in SIDES))
 
 
 if __name__ == "__main__":
