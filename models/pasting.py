@@ -40,15 +40,12 @@ class Pasting:
         Args:
             frame: uint8, of the rectangle's shape or another, which is scaled to it.
         """
-        width, height = self._size
-        if frame.shape[:2] != (height, width):
-            shrinks = frame.shape[0] > height
-            frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        frame = scaled(frame, self._size)
         if self._opacity is None:
             return frame
         pasted = self.picture.copy()
         below = pasted[self._place]
-        below[:] = cv2.blendLinear(self._matched(frame), below.copy(), self._opacity, 1 - self._opacity)
+        below[:] = cv2.blendLinear(self._matched(frame), below, self._opacity, 1 - self._opacity)
         return pasted
 
     def _matched(self, frame: np.ndarray) -> np.ndarray:
@@ -62,6 +59,14 @@ class Pasting:
 
     def _coarsened(self, image: np.ndarray) -> np.ndarray:
         return cv2.resize(image, self._grid, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture at another width and height, uint8; itself where it has them."""
+    if image.shape[1::-1] == size:
+        return image
+    shrinks = image.shape[0] > size[1]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def _opacity(size: tuple[int, int], ends: tuple[bool, bool, bool, bool]) -> np.ndarray:

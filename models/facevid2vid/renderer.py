@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from models.checkpoint import fill, read_state
@@ -20,7 +19,7 @@ from models.facevid2vid.inference import Animator, Source
 from models.facevid2vid.keypoints import KeypointDetector
 from models.facevid2vid.sizes import SIDES
 from models.interfaces import FaceFit, Motion, Portrait
-from models.pasting import Pasting
+from models.pasting import Pasting, scaled
 from models.sadtalker.mapping import ALIGNED_COEFFICIENTS, COEFFICIENTS, MappingNet
 
 REACH = 4.0  # side of the square in distances of the outer eye corners: head and shoulders, as in crops
@@ -130,10 +129,7 @@ class FaceVid2VidRenderer:
         x, y, width, height = portrait.view
         still = np.ascontiguousarray(portrait.image[y : y + height, x : x + width])
         left, top, side = square = _square(face.landmarks[:, :2] - [x, y], (width, height))
-        cut = still[top : top + side, left : left + side]
-        if side != self._side:
-            shrinks = side > self._side
-            cut = cv2.resize(cut, (self._side,) * 2, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        cut = scaled(still[top : top + side, left : left + side], (self._side, self._side))
         alignment = np.zeros(0, np.float32)
         if self._aligned:
             points = (face.landmarks[:, :2] - [x + left, y + top]) * (self._side / side)
