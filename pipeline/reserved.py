@@ -14,14 +14,14 @@ from pipeline.errors import InputError, SetupError, TransientError
 FILE = "config.yaml"
 
 
-def reserve(out: str, config: BaseModel, alike: Sequence[str], holds: str, **versions: str) -> None:
+def reserve(out: str, config: BaseModel, alike: Sequence[str], holds: str, revision: str = "") -> None:
     """Note in a folder what is asked.
 
     Args:
         out: URI of the folder.
         alike: settings that everything in the folder shares.
         holds: what it is a folder of, for the error.
-        versions: of what else has to be the same, by name.
+        revision: of the program, where what it makes depends on that.
     Raises:
         SetupError: it is reserved for others, or can't be written.
     """
@@ -29,12 +29,14 @@ def reserve(out: str, config: BaseModel, alike: Sequence[str], holds: str, **ver
     try:
         if storage.exists(place):
             before: Any = OmegaConf.to_container(OmegaConf.create(storage.read_bytes(place).decode()))
-            asked = config.model_dump(mode="json", include=set(alike)) | versions
-            other = [name for name in (*alike, *versions) if before.get(name) != asked[name]]
+            asked = config.model_dump(mode="json", include=set(alike))
+            other = [name for name in alike if before.get(name) != asked[name]]
+            if before.get("revision", "") != revision:
+                other.append("the version of the program")
             if other:
                 what = ", ".join(other)
                 raise SetupError([f"out={out} holds {holds} with another setting of {what}: use another folder"])
-        noted = dump_config(config) + "".join(f"{name}: {json.dumps(text)}\n" for name, text in versions.items())
+        noted = dump_config(config) + (f"revision: {json.dumps(revision)}\n" if revision else "")
         storage.write_atomic(place, noted.encode())
     except (InputError, TransientError) as error:
         raise SetupError([f"out={out}: {error}"]) from error

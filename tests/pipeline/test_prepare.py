@@ -52,7 +52,7 @@ def test_a_folder_holds_features_of_one_kind(tmp_path: Path):
     ask("flow.workers=3", "splits.validation=0.3")
     with pytest.raises(SetupError, match="another setting of crops, checks"):
         ask("crops=false", "checks.least_sync=0.3")
-    with pytest.raises(SetupError, match="another setting of revision"):
+    with pytest.raises(SetupError, match="another setting of the version of the program"):
         ask(revision="2")
 
 
