@@ -7,7 +7,7 @@ Legend: B samples, T frames, H heard, K lip coordinates.
 """
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,13 @@ LEAST_MOVEMENT = 1e-4  # sum of squares, of less nothing can be told
 FLOORS = (-4.2, -1.0)  # mel levels of a background noise
 
 
+# ---- settings that everything which learns lips has
+LabelledGain = Annotated[float, Field(gt=0, description="real lips move this much more than labelled ones")]
+Alike = Annotated[
+    float, Field(ge=0, description="weight of what the correlation of opening and width with the real ones lacks")
+]
+
+
 class ArticulatorTrainable:
     """The articulator: mel windows to lip coordinates."""
 
@@ -43,13 +50,9 @@ class ArticulatorTrainable:
         members: int = Field(default=2, ge=1, le=16, description="networks whose opinions are averaged")
         learning_rate: float = Field(default=2e-3, gt=0, description="of AdamW, at its highest")
         labelled: float = Field(default=0.1, ge=0, description="weight of labelled speech against real lips")
-        labelled_gain: float = Field(default=2.0, gt=0, description="real lips move this much more than labelled ones")
+        labelled_gain: LabelledGain = 2.0
         change: float = Field(default=1.0, ge=0, description="weight of the change from frame to frame")
-        alike: float = Field(
-            default=1.0,
-            ge=0,
-            description="weight of what the correlation of opening and width with the real ones lacks",
-        )
+        alike: Alike = 1.0
         voices: int = Field(
             default=3, ge=0, description="other voices, each in a room of its own, that a stretch is heard in"
         )
@@ -64,7 +67,7 @@ class ArticulatorTrainable:
         if data.space != "open":
             raise ValueError(f"the features' space is '{data.space}': the articulator's lips are those of the open one")
         self._options, self._basis = options, LipBasis.load()
-        self._ways = torch.from_numpy(self._basis.said(np.eye(COORDINATES)).T.astype(np.float32))
+        self._ways = torch.from_numpy(self._basis.said(np.eye(COORDINATES)).astype(np.float32))
         self.turns = {"articulator": Turn(("articulator",), options.learning_rate, weight_decay=0.03)}
 
     def build(self) -> dict[str, nn.Module]:
@@ -120,8 +123,7 @@ class ArticulatorTrainable:
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Correlations of opening and width with the real ones, and what both miss to 1, on average."""
         made_BTK, there_BT = networks["articulator"](batch["heard"]).float(), batch["weight"] > 0
-        opening, width = correlation(self._said(made_BTK), self._said(batch["lips"]), there_BT).mean(0)
-        return {"missed": 1 - (opening + width) / 2, "opening": opening, "width": width}
+        return scores(correlation(self._said(made_BTK), self._said(batch["lips"]), there_BT))
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
         """The row's lips from its sound, about their real mean; all else is real."""
@@ -144,7 +146,7 @@ class ArticulatorTrainable:
 
     def _said(self, lips_BTK: Tensor) -> Tensor:
         """Opening and width, shape (B, T, 2)."""
-        return torch.stack([lips_BTK @ way.to(lips_BTK) for way in self._ways], dim=-1)
+        return lips_BTK @ self._ways.to(lips_BTK)
 
 
 def in_another_room(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -171,3 +173,9 @@ def correlation(a_BTC: Tensor, b_BTC: Tensor, there_BT: Tensor) -> Tensor:
     count_B11 = there_BT1.sum(1, keepdim=True)
     a, b = ((x - (x * there_BT1).sum(1, keepdim=True) / count_B11) * there_BT1 for x in (a_BTC, b_BTC))
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(LEAST_MOVEMENT)
+
+
+def scores(alike_B2: Tensor) -> dict[str, Tensor]:
+    """Mean correlations of opening and width, and what both miss to 1, on average."""
+    opening, width = alike_B2.mean(0)
+    return {"missed": 1 - (opening + width) / 2, "opening": opening, "width": width}

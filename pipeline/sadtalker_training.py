@@ -36,7 +36,14 @@ from models.sadtalker.losses import (
 )
 from models.sadtalker.posevae import PoseDiscriminator, PoseVAE
 from models.teachers.visemes import LABELLED
-from pipeline.articulator_training import correlation, in_another_room, in_another_voice
+from pipeline.articulator_training import (
+    Alike,
+    LabelledGain,
+    correlation,
+    in_another_room,
+    in_another_voice,
+    scores,
+)
 from pipeline.config import Section
 from pipeline.features import Features
 from pipeline.take import longest_run, runs_of
@@ -75,13 +82,9 @@ class ExpNetTrainable:
         teacher: Literal["lips", "all"] = Field(
             default="lips", description="what the sound moves: lips, or brows and cheeks as well"
         )
-        labelled_gain: float = Field(default=2.0, gt=0, description="real lips move this much more than labelled ones")
+        labelled_gain: LabelledGain = 2.0
         noise: float = Field(default=0.3, ge=0, description="added to what is heard, standard deviations of a band")
-        alike: float = Field(
-            default=3.0,
-            ge=0,
-            description="weight of what the correlation of opening and width with the real ones lacks",
-        )
+        alike: Alike = 3.0
         voices: int = Field(
             default=2, ge=0, description="other voices, each in a room of its own, that a real stretch is heard in"
         )
@@ -168,8 +171,7 @@ class ExpNetTrainable:
         ours, wanted = (points[:, :, 48:] for points in landmarks)
         eye_distance = (landmarks[1][..., 45, :] - landmarks[1][..., 36, :]).norm(dim=-1)
         lips = 100 * ((ours - wanted).norm(dim=-1).mean(-1) / eye_distance).mean()
-        opening, width = self._alike(batch, made, teacher).mean(0)
-        alike = {"opening": opening, "width": width, "missed": 1 - (opening + width) / 2}
+        alike = scores(self._alike(batch, made, teacher))
         return {**alike, "lips": lips, **{k: value for k, value in parts.items() if k != TOTAL}}
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
