@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,11 +134,7 @@ def _job(config: RenderConfig, work: "Stages") -> None:
 
 
 def _in_pool(config: RenderConfig, workers: int, clips: int) -> None:
-    from pipeline.manifest import clips_of
-
-    method = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, method, _set_up, (config,)) as pool:
-        list(pool.map(_render, clips_of(config)[:clips]))
+    _render_all(ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_up, (config,)), config, clips)
 
 
 def _in_one_process(config: RenderConfig, workers: int, clips: int) -> None:
@@ -147,10 +143,14 @@ def _in_one_process(config: RenderConfig, workers: int, clips: int) -> None:
 
 
 def _in_threads(config: RenderConfig, workers: int, clips: int) -> None:
+    _render_all(ThreadPoolExecutor(workers, initializer=_set_up, initargs=(config,)), config, clips)
+
+
+def _render_all(workers: Executor, config: RenderConfig, clips: int) -> None:
     from pipeline.manifest import clips_of
 
-    with ThreadPoolExecutor(workers, initializer=_set_up, initargs=(config,)) as pool:
-        list(pool.map(_render, clips_of(config)[:clips]))
+    with workers:
+        list(workers.map(_render, clips_of(config)[:clips]))
 
 
 def _set_up(config: RenderConfig) -> None:
