@@ -34,6 +34,7 @@ from models.facespace import topology as topo
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion, Portrait
 from models.mesh.renderer import MeshRenderer
+from models.pasting import scaled
 from pipeline.framing import plan
 
 if TYPE_CHECKING:
@@ -322,9 +323,7 @@ def shrink(image: np.ndarray) -> np.ndarray:
     """A picture or matte with its longer side at most `SIZE`, even sizes."""
     scale = SIZE / max(image.shape[:2])
     size = tuple(round(n * scale / 2) * 2 for n in image.shape[1::-1])
-    if size == image.shape[1::-1]:
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return scaled(image, size)
 
 
 def track(path: Path, frames: list[np.ndarray]) -> np.ndarray:

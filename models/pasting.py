@@ -62,7 +62,7 @@ class Pasting:
 
 
 def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture at another width and height, uint8; itself where it has them."""
+    """A picture or matte at another width and height; itself where it has them."""
     if image.shape[1::-1] == size:
         return image
     shrinks = image.shape[0] > size[1]

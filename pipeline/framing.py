@@ -16,14 +16,13 @@ modes that cut a box out: from there the published networks of SadTalker expect 
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from models.facespace.open import OpenSpace
 from models.facespace.topology import OVAL
 from models.interfaces import FaceFit, Portrait
-from models.pasting import Pasting
+from models.pasting import Pasting, scaled
 
 Mode = Literal["crop", "extcrop", "resize", "full", "extfull"]
 Box = tuple[float, float, float, float]
@@ -98,7 +97,7 @@ class Framing:
             return np.stack([backdrop.paste(frame) for frame in frames])
         _, _, width, height = self.view
         if frames.shape[1:3] != (height, width):
-            frames = np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_CUBIC) for f in frames])
+            frames = np.stack([scaled(frame, (width, height)) for frame in frames])
         return frames
 
 

@@ -19,7 +19,6 @@ from models.interfaces import FaceFit, Motion, Speech
 from models.prosody import listen
 from models.rest import add_up, living_face
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "open" / "articulator.safetensors"
 STRETCH_FRAMES, FADE_FRAMES = 1500, 50  # heard at once; over which neighbouring stretches fade into each other
 
 # Model units, as measured in videos of people speaking.
@@ -47,8 +46,8 @@ class ArticulatorMotion:
         self._network, self._space, self._basis = network, open_space or OpenSpace.load(), LipBasis.load()
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS) -> "ArticulatorMotion":
-        """With the shipped weights, or others."""
+    def load(cls, path: Path) -> "ArticulatorMotion":
+        """With the network of a file."""
         return cls(TrainedArticulator.load(path))
 
     def generate(self, speech: Speech, source: FaceFit, controls: Controls, seed: int) -> Motion:

@@ -10,17 +10,18 @@ from safetensors.torch import save_file
 from models.articulator.hearing import HEARD
 from models.articulator.inference import TrainedArticulator
 from models.articulator.lip_basis import UNIT
-from models.articulator.motion import WEIGHTS
 from models.articulator.network import Articulator
 from models.errors import WeightsError
+from models.packs import shipped_pack
 
 
 @pytest.mark.parametrize("frames", [1, 2, 9, 300])
 def test_says_what_the_trained_network_says(frames: int):
+    weights = shipped_pack().path("articulator")
     heard = np.random.default_rng(frames).normal(size=(frames, HEARD)).astype(np.float32)
     with torch.no_grad():
-        wanted = UNIT * Articulator.load(WEIGHTS).eval()(torch.from_numpy(heard)[None])[0].numpy()
-    assert TrainedArticulator.load(WEIGHTS).tell(heard) == pytest.approx(wanted, abs=1e-5 * UNIT, rel=1e-4)
+        wanted = UNIT * Articulator.load(weights).eval()(torch.from_numpy(heard)[None])[0].numpy()
+    assert TrainedArticulator.load(weights).tell(heard) == pytest.approx(wanted, abs=1e-5 * UNIT, rel=1e-4)
 
 
 def test_any_size_can_be_loaded(tmp_path: Path):

@@ -16,12 +16,13 @@ from models.articulator.motion import (
 from models.controls import BlinkControls, Controls, ExpressionControls, PoseControls
 from models.facespace.open import OpenSpace
 from models.lips import opening_direction, width_direction
+from models.packs import shipped_pack
 from pipeline.audio import mel_windows
 from tests.models.voices import Voice, face, vowel
 
 TALK = np.concatenate([np.zeros(16_000), *[np.concatenate([vowel(v, 0.24), np.zeros(640)]) for v in "aiaumaiu"] * 3])
 QUIET = Controls(blink=BlinkControls(mode="off"), pose=PoseControls(still=True))
-SYSTEM = ArticulatorMotion.load()
+SYSTEM = ArticulatorMotion.load(shipped_pack().path("articulator"))
 
 
 class Heard(Voice):
