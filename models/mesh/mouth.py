@@ -109,10 +109,6 @@ def _fill_mouth(
     show_upper = smoothstep(0.03, 0.13, gap) * (1.0 - 0.65 * rounded)
     show_lower = smoothstep(0.09, 0.20, gap) * 0.6
     show_tongue = smoothstep(0.05, 0.13, gap)
-    seam_width = max(0.008, 0.6 * soft / unit)
-    seam_share = change * (1.0 - smoothstep(0.01, 0.05, gap)) if is_parted else 0.0
-    rim = max(0.022, 1.2 / unit)  # of the lips, in shade
-    turned = change * smoothstep(0.02, 0.08, gap)
     texel = np.empty(3, np.float32)
     paint = np.empty(3, np.float32)
     cover = np.empty(2, np.float32)
@@ -208,21 +204,6 @@ def _fill_mouth(
                     for c in range(3):
                         paint[c] += (texel[c] * dim - paint[c]) * share
                 r, g, b, a = paint[0] * opened, paint[1] * opened, paint[2] * opened, opened
-            if is_parted and change > 0.0 and at_ends < 0.01:
-                # Lips of a photo with an open mouth have no seam of their own where they meet.
-                off = y - 0.5 * (top + bottom)
-                dark = seam_share * (
-                    0.45 * np.exp(-((off / seam_width) ** 2)) + 0.2 * np.exp(-((off / (3 * seam_width)) ** 2))
-                )
-                dark *= 1.0 - smoothstep(-0.08, 0.005, at_ends)
-                # Where they are open, the cleaned lips turn inwards and darken.
-                outside = max(top - y, y - bottom)
-                if outside > 0.0:
-                    dark = max(dark, 0.35 * turned * (1.0 - a) * np.exp(-outside / rim))
-                r = r * (1 - dark) + tones[4, 0] * dark
-                g = g * (1 - dark) + tones[4, 1] * dark
-                b = b * (1 - dark) + tones[4, 2] * dark
-                a = a * (1 - dark) + dark
             if is_parted and change < 1.0 and a < 1.0:
                 # Next to the photo's own expression the lips' rim is the photo's too.
                 sample_linear(own, sx, sy, cover)

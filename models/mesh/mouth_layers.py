@@ -12,16 +12,19 @@ import numpy as np
 from models.facespace import topology as topo
 from models.mesh import teeth, tone
 from models.mesh.fill import fill, grain
-from models.mesh.geometry import Head, Posed
+from models.mesh.geometry import Head, Posed, smoothstep
 from models.mesh.patches import clip_box, curve_over, subdivide
 
 COLUMNS = 65  # samples of a lip curve
 LIP_MATRIX = subdivide(11, COLUMNS)
 DEPTH = 0.05  # of the plane of teeth behind the lips, model units
 EDGE_BELOW_LIPS = 0.030  # how far the upper teeth reach below the line of closed lips
-PARTED = 0.02  # lips further apart show teeth or dark, which must not stay glued to the lips
+PARTED = 0.02  # lips further apart may show teeth, which must not stay glued to them
 OWN_INSIDE = (0.05, 0.09)  # from the first gap to the second the photo's own inside replaces the painted one
 RIM = 0.022  # width of the lips' inner rim that may still carry the photo's teeth, model units
+TEETH_OVER_LIPS = (1.1, 1.4)  # brightness, in that of lips: from the first on it may be teeth, from the second it is
+BESIDE_TEETH = 0.03  # height of what belongs to teeth that are seen, model units
+HIDDEN_REACH = 0.01  # how far teeth that the photo doesn't show may reach below its upper lip, in the dark
 CHIN = (152, 175, 199)
 
 
@@ -49,7 +52,7 @@ class MouthAssets:
     """What `patch` needs of a photo.
 
     Args:
-        texture: the photo, its open mouth's inside painted over with lip, uint8, shape (H, W, 3); to be warped.
+        texture: the photo, its teeth painted over with lip, uint8, shape (H, W, 3); to be warped.
         middle: canonical middle of the closed mouth, shape (3,).
         chin: canonical height of the chin with a neutral face.
         width: of the opening between the corners with a neutral face, model units.
@@ -59,7 +62,7 @@ class MouthAssets:
         own: coverage of the mouth's inside, then of the inside with its rim, float32, shape (h, w, 2).
         edge: y of the lower edge of the photo's upper teeth over x as a parabola (three coefficients).
         is_parted: whether the photo shows an inside.
-        tones: tooth, gum, tongue, cavity, seam colours, shape (5, 3).
+        tones: tooth, gum, tongue, cavity colours, shape (4, 3).
         noise: the photo's grain, shape (64, 64).
         softness_px: width of the photo's edges.
         rows: upper and lower teeth (see `teeth.tables`), as sharp as the photo.
@@ -117,7 +120,7 @@ def take_apart(head: Head) -> MouthAssets:
     photo = head.image[y0:y1, x0:x1].astype(np.float32)
     colours = tone.measure(head)
     inner = _opening(head, (x0, y0), photo.shape)
-    is_parted = _shows_inside(photo, inner, colours, lips.gap)
+    is_parted = lips.gap > PARTED
     rim = cv2.dilate(inner, _disc(RIM * unit, stretch=1.8))
     plane = np.column_stack([matrix, matrix @ middle[:2] + offset - (x0 + 0.5, y0 + 0.5)])
 
@@ -138,7 +141,6 @@ def take_apart(head: Head) -> MouthAssets:
     around = cv2.GaussianBlur(cv2.dilate(rim, _disc(3 * feather + 1)), (0, 0), feather)
     own = np.dstack([inside, around])
     own[..., 0] *= own_share
-    seam = 0.4 * colours.lips
     return MouthAssets(
         texture=texture,
         middle=middle,
@@ -150,7 +152,7 @@ def take_apart(head: Head) -> MouthAssets:
         own=np.ascontiguousarray(own, np.float32),
         edge=edge.astype(np.float64),
         is_parted=is_parted,
-        tones=np.stack([tooth, colours.gum, colours.tongue, colours.cavity, seam]).astype(np.float32),
+        tones=np.stack([tooth, colours.gum, colours.tongue, colours.cavity]).astype(np.float32),
         noise=noise,
         softness_px=colours.softness_px,
         rows=_soft_rows(colours.softness_px / unit),
@@ -182,19 +184,11 @@ def _opening(head: Head, corner: tuple[int, int], shape: tuple[int, ...]) -> np.
     return cv2.resize(fine, (shape[1], shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _shows_inside(photo, inner, colours, gap) -> bool:
-    """Whether the photo's lips are so far apart that what is between them must not be taken for lip.
-
-    A narrow dark slit counts as closed: it is the seam that shut lips need.
-    """
-    if gap <= PARTED or inner.sum() < 1:
-        return False
-    light = float((photo.mean(-1) * inner).sum() / inner.sum())
-    return gap > OWN_INSIDE[0] or light > 0.75 * colours.lips.mean()
-
-
 def _clean_lips(head, photo, inner, rim, mouth, unit) -> np.ndarray:
-    """The photo with the mouth's inside and the lips' rim filled by lip colours."""
+    """The photo with lip colours in place of the teeth inside the mouth and on the lips' rim.
+
+    Where no teeth are near, what is dark stays: it is the lips' own shade, and where they meet again, their seam.
+    """
     flesh = np.zeros(photo.shape[:2], np.uint8)
     cv2.fillPoly(flesh, [np.round((mouth - 0.5) * 16).astype(np.int32)], (1,), shift=4)
     trust = flesh * (1 - rim)
@@ -204,7 +198,11 @@ def _clean_lips(head, photo, inner, rim, mouth, unit) -> np.ndarray:
     cheek = clip_box(head.source.xy[[50, 101, 205]], 0.0, head.image.shape)
     if cheek is not None:
         smooth = smooth + grain(head.image, cheek, photo.shape[:2])[..., None]
-    return photo + (smooth - photo) * cv2.GaussianBlur(rim, (0, 0), max(0.7, 0.006 * unit))[..., None]
+    seen = cv2.GaussianBlur(photo, (0, 0), max(0.6, 0.004 * unit))
+    teeth_share = rim * flesh * smoothstep(*TEETH_OVER_LIPS, seen.mean(-1) / np.maximum(smooth.mean(-1), 1))
+    # With them goes what is dark between and above them: gums, gaps, the lip's shadow on them.
+    share = rim * cv2.dilate(teeth_share.astype(np.float32), _disc(BESIDE_TEETH * unit, stretch=2.5))
+    return photo + (smooth - photo) * cv2.GaussianBlur(share, (0, 0), max(0.7, 0.006 * unit))[..., None]
 
 
 def _own_teeth(photo, plane, lips, colours, default):
@@ -224,7 +222,9 @@ def _own_teeth(photo, plane, lips, colours, default):
     bright = light > max(0.55 * np.percentile(light, 95), 0.5 * colours.skin.mean())
     tooth = bright & (redness < max(0.7 * lip_redness, 0.12))
     if tooth.mean() < 0.04:
-        return default, colours.tooth
+        # Open lips without teeth between them: these end further up, as old people's do.
+        highest = float(np.median(top - default[2] * x**2)) + HIDDEN_REACH
+        return np.array([min(default[0], highest), *default[1:]]), colours.tooth
     # The row ends where light turns to dark for the first time, from the upper lip downwards.
     ends, places = [], []
     for k in range(columns):

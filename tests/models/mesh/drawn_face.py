@@ -26,8 +26,8 @@ class DrawnFace:
 
 
 @cache
-def draw_face(jaw: float = 0.0, is_grey: bool = False) -> DrawnFace:
-    """The mean face with its jaw lowered (1 = as far as it goes), teeth showing when it is open."""
+def draw_face(jaw: float = 0.0, is_grey: bool = False, inside: tuple[int, int, int] = TEETH) -> DrawnFace:
+    """The mean face with its jaw lowered (1 = as far as it goes), teeth or another colour showing when it is open."""
     space = OpenSpace.load()
     expression = (jaw * space.direction("jaw_open")).astype(np.float32)
     blank = FaceFit(
@@ -68,7 +68,7 @@ def draw_face(jaw: float = 0.0, is_grey: bool = False) -> DrawnFace:
     paint((*topo.UPPER_LIP_OUTER, *topo.UPPER_LIP_INNER[::-1]), LIPS)
     paint((*topo.LOWER_LIP_OUTER, *topo.LOWER_LIP_INNER[::-1]), LIPS)
     if jaw:
-        paint((*topo.UPPER_LIP_INNER, *topo.LOWER_LIP_INNER[::-1]), TEETH)
+        paint((*topo.UPPER_LIP_INNER, *topo.LOWER_LIP_INNER[::-1]), inside)
     if is_grey:
         image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     portrait = Portrait(image, (0, 0, SIZE, SIZE), np.ones((SIZE, SIZE), np.float32))

@@ -9,6 +9,7 @@ from models.mesh import mouth, teeth
 from tests.models.mesh.drawn_face import LIPS, TEETH, draw_face, lay
 
 JAW = OpenSpace.load().direction("jaw_open")
+DARK = (50, 20, 18)
 
 
 def show(change, jaw=0.0, is_grey=False):
@@ -46,6 +47,23 @@ def test_the_texture_of_an_open_photo_has_lips_instead_of_teeth():
         assert np.abs(opening(texture, posed, share) - LIPS).max() < 30
     corner = posed.xy[topo.UPPER_LIP_INNER[0]]
     assert np.abs(texture[int(corner[1]), int(corner[0])].astype(int) - TEETH).max() > 40
+
+
+def test_lips_around_a_dark_mouth_stay_as_they_are():
+    changed = {}
+    for inside in (TEETH, DARK):
+        drawn = draw_face(0.5, inside=inside)
+        change = np.abs(mouth.prepare(drawn.head).texture.astype(int) - drawn.portrait.image)
+        changed[inside] = change.max(), (change.max(-1) > 10).sum()
+    assert changed[TEETH] > (100, 300)
+    assert changed[DARK] < (40, 30)
+
+
+def test_a_mouth_that_is_open_and_shows_no_teeth_has_them_behind_its_lip():
+    shown, hidden = (mouth.prepare(draw_face(0.3, inside=inside).head) for inside in (TEETH, DARK))
+    middle = len(hidden.lips.upper) // 2
+    assert hidden.edge[0] < hidden.lips.upper[middle] + 0.02
+    assert shown.edge[0] > hidden.edge[0] + 0.02
 
 
 def test_a_small_gap_is_dark():
