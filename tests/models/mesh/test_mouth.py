@@ -50,13 +50,13 @@ def test_the_texture_of_an_open_photo_has_lips_instead_of_teeth():
 
 
 def test_lips_around_a_dark_mouth_stay_as_they_are():
-    changed = {}
+    changed = []
     for inside in (TEETH, DARK):
         drawn = draw_face(0.5, inside=inside)
         change = np.abs(mouth.prepare(drawn.head).texture.astype(int) - drawn.portrait.image)
-        changed[inside] = change.max(), (change.max(-1) > 10).sum()
-    assert changed[TEETH] > (100, 300)
-    assert changed[DARK] < (40, 30)
+        changed.append((change.max(-1) > 30).sum())
+    assert changed[0] > 300
+    assert changed[1] == 0
 
 
 def test_a_mouth_that_is_open_and_shows_no_teeth_has_them_behind_its_lip():
