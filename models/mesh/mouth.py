@@ -109,6 +109,8 @@ def _fill_mouth(
     show_upper = smoothstep(0.03, 0.13, gap) * (1.0 - 0.65 * rounded)
     show_lower = smoothstep(0.09, 0.20, gap) * 0.6
     show_tongue = smoothstep(0.05, 0.13, gap)
+    # What light gets between the teeth comes back from flesh: their shade is of its hue.
+    dusk = tones[3] / max(tones[3].max(), 1e-3)
     texel = np.empty(3, np.float32)
     paint = np.empty(3, np.float32)
     cover = np.empty(2, np.float32)
@@ -161,13 +163,14 @@ def _fill_mouth(
                     lip_shadow = 0.55 + 0.45 * smoothstep(0.0, 0.04, bottom - y)
                     for c in range(3):
                         tint = tones[0, c] * (1 - texel[2]) + tones[1, c] * texel[2]
-                        paint[c] += (tint * texel[0] * 0.52 * lip_shadow * light - paint[c]) * share
+                        lit = 0.52 * lip_shadow * light
+                        paint[c] += (tint * texel[0] * lit * (dusk[c] + (1 - dusk[c]) * lit) - paint[c]) * share
                 line = edge[0] + edge[1] * x + (edge[2] + 0.30) * x * x
                 sample_linear(upper_row, (x + teeth.X_REACH) * cells_x, (y - line - teeth.Y_RANGE[0]) * cells_y, texel)
                 share = texel[1] * show_upper
                 for c in range(3):
                     tint = tones[0, c] * (1 - texel[2]) + tones[1, c] * texel[2]
-                    paint[c] += (tint * texel[0] * light - paint[c]) * share
+                    paint[c] += (tint * texel[0] * light * (dusk[c] + (1 - dusk[c]) * light) - paint[c]) * share
                 speck = noise[int(sy) & 63, int(sx) & 63] * (paint[0] + paint[1] + paint[2]) / 300.0
                 for c in range(3):
                     paint[c] += speck

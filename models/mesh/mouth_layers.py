@@ -248,4 +248,4 @@ def _own_teeth(photo, plane, lips, colours, default):
     light = seen[tooth].mean(1)
     colour = np.median(seen[tooth][light >= np.percentile(light, 50)], axis=0)
     # A thin strip of teeth is mixed with the dark around it.
-    return curve, np.maximum(colour, 0.5 * (colour + colours.tooth))
+    return curve, colour * max(1.0, 0.5 * (1 + colours.tooth.mean() / max(colour.mean(), 1.0)))
