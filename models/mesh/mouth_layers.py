@@ -206,7 +206,7 @@ def _clean_lips(head, photo, inner, rim, mouth, unit) -> np.ndarray:
 
 
 def _own_teeth(photo, plane, lips, colours, default):
-    """Lower edge of the photo's upper teeth (parabola over x) and their colour; the defaults where none are seen."""
+    """Lower edge of the photo's upper teeth (parabola over x) and their colour; the defaults where it can't be told."""
     columns, rows = 41, 48
     x = np.linspace(lips.start, lips.start + lips.step * (COLUMNS - 1), columns + 8)[4:-4]
     place = (x - lips.start) / lips.step
