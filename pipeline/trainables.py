@@ -149,8 +149,8 @@ class Warned(Protocol):
 
 TRAINABLES = {
     "articulator": "pipeline.articulator_training:ArticulatorTrainable",
-    "expnet": "pipeline.sadtalker_training:ExpNetTrainable",
-    "posevae": "pipeline.sadtalker_training:PoseVAETrainable",
+    "expnet": "pipeline.expnet_training:ExpNetTrainable",
+    "posevae": "pipeline.posevae_training:PoseVAETrainable",
     "facevid2vid": "pipeline.facevid2vid_training:FaceVid2VidTrainable",
     "mapping": "pipeline.facevid2vid_training:MappingTrainable",
 }

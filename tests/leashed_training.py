@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pipeline.expnet_training import ExpNetTrainable
 from pipeline.features import Features
 from pipeline.learner import Learner, rank
-from pipeline.sadtalker_training import ExpNetTrainable
 from pipeline.samples import samples_of, stacked
 from pipeline.train import TrainConfig
 from pipeline.trainables import Data

@@ -13,8 +13,9 @@ from models.facespace.open import OpenSpace
 from models.interfaces import FPS, Motion
 from models.lips import opening_direction
 from models.teachers.visemes import LABELLED
+from pipeline.expnet_training import ExpNetTrainable, closure_of
 from pipeline.learner import Learner, Recipe
-from pipeline.sadtalker_training import FADED, MOMENTS_APART, ExpNetTrainable, PoseVAETrainable, closure_of
+from pipeline.posevae_training import FADED, MOMENTS_APART, PoseVAETrainable
 from pipeline.trainables import Data, trainable_class
 from tests.pipeline.made_features import make_features
 
