@@ -152,7 +152,7 @@ TRAINABLES = {
     "expnet": "pipeline.expnet_training:ExpNetTrainable",
     "posevae": "pipeline.posevae_training:PoseVAETrainable",
     "facevid2vid": "pipeline.facevid2vid_training:FaceVid2VidTrainable",
-    "mapping": "pipeline.facevid2vid_training:MappingTrainable",
+    "mapping": "pipeline.mapping_training:MappingTrainable",
 }
 
 

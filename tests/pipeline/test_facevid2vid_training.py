@@ -19,10 +19,12 @@ from models.facespace import camera
 from models.facevid2vid.keypoints import Angles, rotation
 from models.interfaces import FaceFit, Motion, Portrait
 from models.packs import Pack
-from pipeline import facevid2vid_training
-from pipeline.facevid2vid_training import RENDERER, FaceVid2VidTrainable, MappingTrainable
+from pipeline import pair_training
+from pipeline.facevid2vid_training import FaceVid2VidTrainable
 from pipeline.features import Features
 from pipeline.learner import Learner, Recipe
+from pipeline.mapping_training import MappingTrainable
+from pipeline.pair_training import RENDERER
 from pipeline.previews import draw
 from pipeline.train import TrainConfig, read_card, warnings_of, write_pack
 from pipeline.trainables import TRAINABLES, Data, Sized, trainable_class
@@ -113,7 +115,7 @@ def test_a_sample_is_two_frames_and_how_the_head_is_turned_in_them(row: Features
 
 def test_the_square_is_the_one_of_service_and_stands_still(row: Features):
     """As the renderer's framing cuts it around the median face."""
-    x0, y0, x1, y1 = facevid2vid_training._square_of(row)
+    x0, y0, x1, y1 = pair_training._square_of(row)
     eyes = (row["landmarks"][:, 36:42].mean(1) - row["landmarks"][:, 42:48].mean(1))[:, 0]
     assert x1 - x0 == pytest.approx(y1 - y0)
     assert x1 - x0 >= 3.9 * np.median(np.abs(eyes))
@@ -143,10 +145,10 @@ def test_guides_can_be_left_out(row: Features):
 
 def test_sources_are_near_and_far():
     rng = np.random.default_rng(0)
-    distances = [abs(facevid2vid_training._source_of(100, slice(0, 200), rng) - 100) for _ in range(400)]
+    distances = [abs(pair_training._source_of(100, slice(0, 200), rng) - 100) for _ in range(400)]
     assert 0.4 < np.mean(np.array(distances) <= 15) < 0.65
     assert min(distances) >= 1 and max(distances) > 80
-    assert {facevid2vid_training._source_of(5, slice(5, 6), rng) for _ in range(9)} == {5}
+    assert {pair_training._source_of(5, slice(5, 6), rng) for _ in range(9)} == {5}
 
 
 def test_both_pictures_of_a_pair_lack_the_same(row: Features):
@@ -272,7 +274,7 @@ class FewFeatures(nn.Module):
 
 
 def test_the_perceptual_loss_takes_the_users_network(row: Features, pack: Pack, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(facevid2vid_training.Vgg19, "load", classmethod(lambda cls, path: FewFeatures()))
+    monkeypatch.setattr(pair_training.Vgg19, "load", classmethod(lambda cls, path: FewFeatures()))
     data = replace(DATA, weights=lambda name: Path(f"{name}.pth"), pack=lambda: pack)
     for trainable in (
         FaceVid2VidTrainable(FaceVid2VidTrainable.Options(critic=False), replace(data, pack=lambda: None)),
