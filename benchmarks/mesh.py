@@ -320,10 +320,10 @@ def read_video(path: str) -> list[np.ndarray]:
 
 
 def shrink(image: np.ndarray) -> np.ndarray:
-    """A picture or matte with its longer side at most `SIZE`, even sizes."""
-    scale = SIZE / max(image.shape[:2])
-    size = tuple(round(n * scale / 2) * 2 for n in image.shape[1::-1])
-    return scaled(image, size)
+    """A picture or matte whose longer side is `SIZE`, even sizes."""
+    height, width = image.shape[:2]
+    half = SIZE / max(height, width) / 2
+    return scaled(image, (2 * round(width * half), 2 * round(height * half)))
 
 
 def track(path: Path, frames: list[np.ndarray]) -> np.ndarray:
