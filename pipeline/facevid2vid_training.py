@@ -30,11 +30,11 @@ from pipeline.pair_training import (
     PairOptions,
     PairTraining,
     as_bytes,
-    beside,
     criticism,
     draw_order,
     file_name,
     heads_of,
+    on_device_of,
     paint,
     pictures_of,
     shown,
@@ -131,7 +131,7 @@ class FaceVid2VidTrainable(PairTraining):
         if found is None:
             return None
         _, pairs, pictures = found
-        source, real = pictures_of({"pictures": beside(pictures, networks)}, torch.arange(2))
+        source, real = pictures_of({"pictures": on_device_of(networks, pictures)}, torch.arange(2))
         with torch.no_grad():
             made, _ = _animated(networks, source, real)
         return Preview(int(pairs[0, 1]), as_bytes(made), as_bytes(real))

@@ -28,12 +28,12 @@ from pipeline.pair_training import (
     PairOptions,
     PairTraining,
     as_bytes,
-    beside,
     criticism,
     draw_order,
     file_name,
     heads_of,
     in_float,
+    on_device_of,
     paint,
     pictures_of,
     shown,
@@ -122,7 +122,7 @@ class MappingTrainable(PairTraining):
         run, pairs, pictures = found
         rows = _coefficients(features)[run]
         windows = np.stack([coefficient_windows(rows, pair - run.start) for pair in pairs])
-        batch = {"pictures": beside(pictures, networks), "windows": beside(windows, networks)}
+        batch = {"pictures": on_device_of(networks, pictures), "windows": on_device_of(networks, windows)}
         order = torch.arange(2)
         with torch.no_grad():
             made = self._painted(networks, batch, order, self._keypoints(networks, batch, order)[0])

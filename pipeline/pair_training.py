@@ -204,7 +204,7 @@ def in_float(head: Head) -> Head:
     return Head(*(part.float() for part in head))
 
 
-def beside(array: np.ndarray, networks: Networks) -> Tensor:
+def on_device_of(networks: Networks, array: np.ndarray) -> Tensor:
     """An array as a tensor on the networks' device."""
     return torch.from_numpy(array).to(next(networks["generator"].parameters()).device)
 
