@@ -23,7 +23,7 @@ PARTED = 0.02  # lips further apart may show teeth, which must not stay glued to
 OWN_INSIDE = (0.05, 0.09)  # from the first gap to the second the photo's own inside replaces the painted one
 RIM = 0.022  # width of the lips' inner rim that may still carry the photo's teeth, model units
 TEETH_OVER_LIPS = (1.1, 1.4)  # brightness, in that of lips: from the first on it may be teeth, from the second it is
-BESIDE_TEETH = 0.03  # height of what belongs to teeth that are seen, model units
+BESIDE_TEETH = 0.015  # height of what belongs to teeth that are seen, model units
 HIDDEN_REACH = 0.01  # how far teeth that the photo doesn't show may reach below its upper lip, in the dark
 CHIN = (152, 175, 199)
 
