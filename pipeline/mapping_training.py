@@ -90,7 +90,7 @@ class MappingTrainable(PairTraining):
             yield {"pictures": pair.pictures, "windows": windows}
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The critic's; or of keypoints against those of the pictures, and of painted pictures, with PSNR as above."""
+        """The critic's; or of keypoints against those of the pictures, and of painted pictures, with `shown`."""
         order = draw_order(generator)
         source, driving = pictures_of(batch, order)
         if turn == CRITIC:

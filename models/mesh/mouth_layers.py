@@ -61,7 +61,7 @@ class MouthAssets:
         inside: photo around the mouth, float32, shape (h, w, 3).
         own: coverage of the mouth's inside, then of the inside with its rim, float32, shape (h, w, 2).
         edge: y of the lower edge of the photo's upper teeth over x as a parabola (three coefficients).
-        is_parted: whether the photo shows an inside.
+        is_parted: whether the lips are apart in the photo.
         tones: tooth, gum, tongue, cavity colours, shape (4, 3).
         noise: the photo's grain, shape (64, 64).
         softness_px: width of the photo's edges.
