@@ -86,7 +86,7 @@ def _in_flow(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
     following.cache.folder.mkdir(parents=True)  # a cluster that stands has compiled what it runs
     (following.cache.folder / "numba").symlink_to(folder / "compiled" / "numba")
     began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
-    with cluster.connected(first.cache):
+    with cluster.connected():
         started = time.perf_counter()
         _job(first, flow.Stages())
         done, cpu_done = time.perf_counter(), cpu_seconds(os.getpid())
@@ -114,7 +114,7 @@ def _next_job(config: RenderConfig, is_empty: bool = False) -> float:
     from pipeline import cluster, flow  # before the clock runs, as on the other side
 
     work = flow.Stages(prep=empty.prep, motion=empty.Motion, render=empty.Render) if is_empty else flow.Stages()
-    with cluster.connected(config.cache):
+    with cluster.connected():
         began = time.perf_counter()
         _job(config, work)
         return time.perf_counter() - began

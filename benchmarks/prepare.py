@@ -15,7 +15,7 @@ from pathlib import Path
 
 from models.interfaces import FPS
 from pipeline import cluster
-from pipeline.config import CacheConfig, load_settings
+from pipeline.config import load_settings
 from pipeline.environment import set_worker_variables
 from pipeline.pairs import VIDEOS
 from pipeline.prepare import PrepareConfig
@@ -50,7 +50,7 @@ def measure(paths: list[Path], workers: int, folder: Path) -> dict[str, float]:
     config = load_settings(PrepareConfig, words)
     set_worker_variables(config.cache.folder)
     began = time.perf_counter()
-    with cluster.connected(CacheConfig(dir=str(folder / "cache"))):
+    with cluster.connected():
         started = time.perf_counter()
         card = prepare(config, print)
         running_s = time.perf_counter() - started

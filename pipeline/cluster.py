@@ -11,8 +11,7 @@ from pathlib import Path
 
 import ray
 
-from pipeline.config import CacheConfig, RenderConfig
-from pipeline.environment import worker_variables
+from pipeline.config import RenderConfig
 
 STORE_BYTES = 2**30  # object store of a cluster of our own: rows are small
 RENDER_SHARE, PREP_SHARE = 0.7, 0.25  # of all CPUs, when rendering runs on them; the rest is for the small stages
@@ -38,7 +37,7 @@ class Pools:
 
 
 @contextmanager
-def connected(cache: CacheConfig) -> Iterator[None]:
+def connected() -> Iterator[None]:
     """A Ray cluster for the length of a block: the one that is announced, or else one of our own.
 
     Announced means: this process is connected already, RAY_ADDRESS is set (as in `ray job submit`), or `ray start`
@@ -47,13 +46,12 @@ def connected(cache: CacheConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    variables = worker_variables(cache.folder)
-    for name, value in (QUIET_RAY if _is_announced() else {**QUIET_RAY, **variables}).items():
-        os.environ.setdefault(name, value)  # workers on this machine inherit them, which a runtime_env would delay
+    for name, value in QUIET_RAY.items():
+        os.environ.setdefault(name, value)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with _silent_backend():
         if _is_announced():
-            ray.init(runtime_env={"env_vars": variables}, **quiet)
+            ray.init(**quiet)
         else:
             ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
     try:

@@ -39,8 +39,8 @@ def run(
         work: other work than the real one.
     """
     work = work or Work()
-    handout = Handout(config.flow.workers, config.storage, tell, config.flow.progress_every_s)
-    with cluster(config.cache):
+    handout = Handout(config.flow.workers, config, tell, config.flow.progress_every_s)
+    with cluster():
         wanted = sources(tasks)
         gathered = handout.results(wanted, partial(_with_instruments, config, work.gather), "faces and sounds")
         tasks = accompany(tasks, {wanted[number] for number, is_usable in gathered if is_usable})

@@ -23,10 +23,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.interfaces import FPS
 from pipeline import prep as preparation
-from pipeline import stages, storage
+from pipeline import stages
 from pipeline.cluster import SMALL_CPUS, Pools, is_alive, size_pools
 from pipeline.commit import Output, PartName
 from pipeline.config import RenderConfig
+from pipeline.environment import set_up_worker
 from pipeline.ledger import MOST_KILLS, Ledger, Progress
 from pipeline.plan import Plan, Task
 from pipeline.records import QUARANTINED, RENDERED, Record
@@ -135,7 +136,7 @@ def configure_ray_data() -> None:
 
 def _prepare(row: Row, config: RenderConfig, ledger: Any, prep: Callable[..., Any]) -> Row:
     """The prep stage of one row, in a task."""
-    storage.configure(config.storage.options, config.storage.retries)
+    set_up_worker(config)
 
     def work(record: Record, task: Task, _: None) -> Made:
         prepped = prep(task.clip, config)
@@ -150,7 +151,7 @@ class MotionWorker:
     """Turns a prepared clip into parts with coefficients."""
 
     def __init__(self, config: RenderConfig, ledger: Any, build: Callable[..., Any]):
-        storage.configure(config.storage.options, config.storage.retries)
+        set_up_worker(config)
         self._config, self._ledger, self._stage = config, ledger, build(config)
 
     def __call__(self, row: Row) -> list[Row]:
@@ -171,7 +172,7 @@ class RenderWorker:
     """Turns a part with coefficients into a video."""
 
     def __init__(self, config: RenderConfig, ledger: Any, build: Callable[..., Any]):
-        storage.configure(config.storage.options, config.storage.retries)
+        set_up_worker(config)
         self._config, self._ledger, self._stage = config, ledger, build(config)
         self._output = Output(config.out)
 
@@ -254,7 +255,7 @@ class _RunLedger(Ledger):
     """The ledger as an actor."""
 
     def __init__(self, config: RenderConfig, lengths: dict[str, float]):
-        storage.configure(config.storage.options, config.storage.retries)
+        set_up_worker(config)
         super().__init__(config.out, is_alive, lengths)
 
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import ray
 
-from pipeline import storage
 from pipeline.cluster import connected
-from pipeline.config import CacheConfig, StorageConfig
+from pipeline.environment import WorkerConfig, set_up_worker
 from pipeline.flow import configure_ray_data
 
 Do = Callable[[Any], Any]
@@ -29,13 +28,13 @@ class Handout:
 
     Args:
         workers: processes; 0: one per CPU of the cluster.
-        storage: for the workers.
+        config: of the job.
         tell: is given a progress line now and then.
         every_s: seconds between the lines.
     """
 
     workers: int
-    storage: StorageConfig
+    config: WorkerConfig
     tell: Callable[[str], None]
     every_s: float
 
@@ -70,7 +69,7 @@ class Handout:
             warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")
             done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 worker,
-                fn_constructor_kwargs={"build": build, "storage_config": self.storage},
+                fn_constructor_kwargs={"build": build, "config": self.config},
                 # one at a time: a second item waiting in a worker would be charged with the first one's crash
                 compute=ActorPoolStrategy(size=min(room, len(rows)), max_tasks_in_flight_per_actor=1),
                 num_cpus=1,
@@ -81,8 +80,8 @@ class Handout:
 
 
 class _Worker:
-    def __init__(self, build: Callable[[], Do], storage_config: StorageConfig):
-        storage.configure(storage_config.options, storage_config.retries)
+    def __init__(self, build: Callable[[], Do], config: WorkerConfig):
+        set_up_worker(config)
         self._do = build()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +89,9 @@ class _Worker:
 
 
 @contextmanager
-def cluster(cache: CacheConfig) -> Iterator[None]:
+def cluster() -> Iterator[None]:
     """The Ray cluster that is announced, or one of our own, with quiet logs."""
-    with connected(cache):
+    with connected():
         configure_ray_data()
         # tells of every dead worker with a traceback; what became of the item will say it
         logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)

@@ -66,7 +66,7 @@ def _do(todo: Plan, config: RenderConfig, run_id: str, tell: Callable[[str], Non
     from pipeline import assemble, cluster, flow
 
     work = work or flow.Stages()
-    with cluster.connected(config.cache):
+    with cluster.connected():
         flow.run(todo, config, run_id, work, tell)
     assemble.close(todo, config, run_id, work.join)
 

@@ -14,6 +14,7 @@ import ray
 import ray.data
 
 from pipeline import storage
+from pipeline.environment import set_up_worker
 from pipeline.errors import MissingError
 from pipeline.features import Origin
 from pipeline.handout import Handout, settings
@@ -36,7 +37,7 @@ def follow_videos(
         tell: is given a progress line now and then, and one for each video that is not accepted.
         work: other work than the real one.
     """
-    handout = Handout(config.flow.workers, config.storage, tell, config.flow.progress_every_s)
+    handout = Handout(config.flow.workers, config, tell, config.flow.progress_every_s)
     verdicts: dict[str, Verdict] = {}
     for number, verdict in handout.results(videos, partial(_follower, config, work), "videos followed"):
         verdicts[videos[number][0].id] = verdict
@@ -110,7 +111,7 @@ def _make_rows(table: Any, config: PrepareConfig) -> Iterator[Any]:
     """Rows of the plan to rows of features, one table each; a row that can't be made is left out."""
     import pyarrow as pa
 
-    storage.configure(config.storage.options, config.storage.retries)
+    set_up_worker(config)
     for row in table.to_pylist():
         try:
             made = make_row(row["video"], Origin(**json.loads(row["origin"])), config).to_row()

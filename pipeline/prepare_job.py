@@ -47,7 +47,7 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
     tell(f"{len(videos)} videos: {len(verdicts)} known, {len(new)} new")
     from pipeline import handout, prepare_flow  # import Ray
 
-    with handout.cluster(config.cache) if new else nullcontext():
+    with handout.cluster() if new else nullcontext():
         if new:
             verdicts |= prepare_flow.follow_videos(new, config, tell)
         verdicts = without_duplicates(videos, verdicts)
@@ -57,7 +57,7 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
         left = sum(origin.row_id not in written for _, origin in rows)
         tell(f"{len(rows)} rows: {len(rows) - left} written already, {left} to write")
         if left:
-            with handout.cluster(config.cache):  # the one from above, if there is one
+            with handout.cluster():  # the one from above, if there is one
                 prepare_flow.write_rows(rows, config, tell)
             written = prepare_flow.written_rows(config)
     card = build_card(videos, verdicts, everybody, [origin for _, origin in rows if origin.row_id in written], config)

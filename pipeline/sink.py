@@ -17,6 +17,7 @@ from ray.data.block import BlockAccessor
 from pipeline import assemble, storage
 from pipeline.commit import Output
 from pipeline.config import RenderConfig
+from pipeline.environment import set_up_worker
 from pipeline.errors import TalkfarmError
 from pipeline.flow import unpack
 from pipeline.plan import Task
@@ -45,7 +46,7 @@ class ClipSink(Datasink):
 
     def write(self, blocks: Iterable[Any], ctx: Any) -> int:
         """Deliver the rows of some blocks; returns how many there were."""
-        storage.configure(self._config.storage.options, self._config.storage.retries)
+        set_up_worker(self._config)
         deliveries = [
             unpack(row) for block in blocks for row in BlockAccessor.for_block(block).iter_rows(public_row_format=True)
         ]

@@ -31,6 +31,7 @@ from pipeline import storage
 from pipeline.batches import Batches, Position
 from pipeline.cluster import connected
 from pipeline.curves import Curves
+from pipeline.environment import set_up_worker
 from pipeline.errors import RenderError
 from pipeline.learner import Learner, rank, world_size
 from pipeline.previews import draw
@@ -88,7 +89,7 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     for lacking in warnings_of(trainable):
         tell(f"warning: {lacking}")
     tell_progress = _progress_of(config, tell)
-    with connected(config.cache):
+    with connected():
         with repeating(config.progress_every_s, tell_progress):
             result = _fit(config, card)
         tell_progress()
@@ -196,7 +197,7 @@ def _work(asked: dict[str, str]) -> None:
 
     config, card = TrainConfig.model_validate_json(asked["config"]), Card.model_validate_json(asked["card"])
     trainable, device = config.build(card.data), ray.train.torch.get_device()
-    storage.configure(config.storage.options, config.storage.retries)
+    set_up_worker(config)
     learner = Learner(trainable, config.recipe(trainable, device), device)
     position = Position()
     if checkpoint := ray.train.get_checkpoint():
