@@ -10,6 +10,8 @@ brought into step, and moves the face that the video shows; what its lips do is 
     opening, width   correlation with the real opening and width of the mouth
     distance         mean distance of lips and chin from the real ones, both about their means, in percent of the
                      distance of the outer eye corners (MLD about the mean; "mean face" is what a still mouth scores)
+    of still         the distance over that of a mouth that stands still, video by video: how much a speaker moves,
+                     which spreads the distances of all systems alike, does not count
     spread           standard deviation of opening and of width, over the real one's
     late             frames by which the lips are late; mean over the videos, and its size
     silence          opening 0.2 s and more into a silence, over the median opening while speaking
@@ -84,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="talkfarm-benchmark-") as name:
         shots = read_shots(asked.features, asked.videos, asked.split, Path(name))
         print(f"{len(shots)} videos, {sum(map(len, (s.expression for s in shots))) / 1500:.1f} minutes")
-        print(f"{'':14}{'opening':>16}{'width':>16}{'distance %':>19}{'spread':>12}{'late':>12}{'silence':>9}  sealed")
+        print(f"{'':14}{'opening':>16}{'width':>16}{'distance %':>19}{'of still':>16}{'spread':>12}{'late':>12}{'silence':>9}  sealed")
         results["mean face"] = _compare(None, shots)
         _print("mean face", results["mean face"])
         for system in asked.systems:
@@ -144,10 +146,12 @@ def _compare(system, shots: list[Shot]) -> dict[str, list[float]]:
         silent = _settled(find_silence(shot.level))
         speech = np.median((openings[0] - openings[0].min())[~silent]) if system else np.nan
         closed = (openings[0] - openings[0].min())[silent].mean() / speech if silent.sum() >= LEAST_SILENT else np.nan
+        distance, still = (np.linalg.norm(off, axis=1).mean() for off in (lips[0] - lips[1], lips[1]))
         values = {
             "opening": _correlation(*openings),
             "width": _correlation(*widths),
-            "distance": 100 * np.linalg.norm(lips[0] - lips[1], axis=1).mean(),
+            "distance": 100 * distance,
+            "of_still": distance / still,
             "opening_spread": openings[0].std() / openings[1].std(),
             "width_spread": widths[0].std() / widths[1].std(),
             "late": late,
@@ -233,9 +237,9 @@ def _interval(values: list[float]) -> tuple[float, float, float]:
 
 def _print(name: str, scores: dict[str, list[float]]) -> None:
     cells = [f"{name:14}"]
-    for key, digits in (("opening", 2), ("width", 2), ("distance", 2)):
+    for key in ("opening", "width", "distance", "of_still"):
         mean, low, high = _interval(scores[key])
-        cells.append(f"{mean:8.{digits}f} {low:.{digits}f}..{high:.{digits}f}")
+        cells.append(f"{mean:8.2f} {low:.2f}..{high:.2f}")
     late = np.array(scores["late"])
     cells.append(f"{np.mean(scores['opening_spread']):7.2f} {np.mean(scores['width_spread']):.2f}")
     cells.append(f"{np.mean(late):+7.2f} {np.mean(np.abs(late)):.2f}")
