@@ -86,7 +86,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="talkfarm-benchmark-") as name:
         shots = read_shots(asked.features, asked.videos, asked.split, Path(name))
         print(f"{len(shots)} videos, {sum(map(len, (s.expression for s in shots))) / 1500:.1f} minutes")
-        print(f"{'':14}{'opening':>16}{'width':>16}{'distance %':>19}{'of still':>16}{'spread':>12}{'late':>12}{'silence':>9}  sealed")
+        heads = {"opening": 16, "width": 16, "distance %": 19, "of still": 16, "spread": 12, "late": 12, "silence": 9}
+        print(" " * 14 + "".join(f"{head:>{width}}" for head, width in heads.items()) + "  sealed")
         results["mean face"] = _compare(None, shots)
         _print("mean face", results["mean face"])
         for system in asked.systems:

@@ -14,8 +14,9 @@ from typing import Any
 from models.interfaces import FPS
 from pipeline.features import Origin
 from pipeline.observation import detector
-from pipeline.prepare import ACCEPTED, ALIKE, PrepareConfig, TalkingVideo, Verdict, revision
+from pipeline.prepare import ACCEPTED, ALIKE, PrepareConfig, Verdict, revision
 from pipeline.speakers import SPLITS, Speaker
+from pipeline.talking_videos import TalkingVideo
 
 LAG_BINS = ((None, -4), (-3, -2), (-1, 1), (2, 3), (4, None))  # frames
 

@@ -16,7 +16,7 @@ from pipeline import storage
 from pipeline.config import RenderConfig
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.problems import explain
-from pipeline.rows import Row, parse_rows
+from pipeline.rows import Row, number_as_text, parse_rows
 
 MAX_ID_BYTES = 200  # file systems allow 255 for a name; the rest is for a spec hash and an extension
 
@@ -42,10 +42,6 @@ def _checked_text(text: str) -> str:
     return text
 
 
-def _number_as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 Uri = Annotated[str, Field(min_length=1), AfterValidator(_checked_text)]
 
 
@@ -61,7 +57,7 @@ class Clip(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: Annotated[str, Field(min_length=1), BeforeValidator(_number_as_text), AfterValidator(_checked_id)]
+    id: Annotated[str, Field(min_length=1), BeforeValidator(number_as_text), AfterValidator(_checked_id)]
     portrait: Uri
     audio: Uri
     controls: Controls = Controls()

@@ -10,15 +10,11 @@ from pipeline import storage
 from pipeline.commit import Output
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.problems import explain
-from pipeline.rows import Row, parse_rows
+from pipeline.rows import Row, number_as_text, parse_rows
 from pipeline.stages import split
 
 TABLES = ("jsonl", "ndjson", "csv", "parquet")
 VIDEOS = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg")
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _as_id(text: str) -> str:
@@ -44,12 +40,12 @@ class Pair(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: Annotated[str, BeforeValidator(_as_text), AfterValidator(_as_id)]
+    id: Annotated[str, BeforeValidator(number_as_text), AfterValidator(_as_id)]
     video: Annotated[str, Field(min_length=1)]
     reference: str | None = None
     audio: str | None = None
     phones: str | None = None
-    speaker: Annotated[str | None, BeforeValidator(_as_text)] = None
+    speaker: Annotated[str | None, BeforeValidator(number_as_text)] = None
     emotion: str | None = None
     seams: list[int] = []
 

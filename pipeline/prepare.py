@@ -1,4 +1,4 @@
-"""Talking videos to training features: which videos, what is done with each of them, what is written. No Ray here.
+"""Talking videos to training features: what is asked, what is done with each video, what is written. No Ray here.
 
     out/
         config.yaml                    what was asked
@@ -16,32 +16,26 @@ when its record does.
 
 import hashlib
 import json
-import posixpath
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.interfaces import FPS
-from pipeline import features, speakers, storage, take
+from pipeline import features, storage, take
 from pipeline.cache import Fetched, fetch, mark_used
 from pipeline.config import CacheConfig, FaceConfig, Section, StorageConfig
 from pipeline.errors import AudioError, InputError, MissingError, SetupError, TalkfarmError, TransientError
 from pipeline.features import Features, Origin
-from pipeline.pairs import TABLES, read_run
-from pipeline.problems import explain
-from pipeline.rows import Row, parse_rows
-from pipeline.speakers import Speaker, SplitShares
+from pipeline.speakers import SplitShares
 from pipeline.take import Take, TakeChecks
+from pipeline.talking_videos import TalkingVideo
 
 ACCEPTED, REJECTED, FAILED, DUPLICATE = "accepted", "rejected", "failed", "duplicate"
 KEY_DIGITS = 24
-ID_DIGITS = 20  # of a video's hash in a row's id
 ALIKE = ("space", "pack", "crops", "checks", "face")  # settings that all rows of one folder share
 THREADS = 16  # that ask storage at the same time
 
@@ -91,36 +85,6 @@ class PrepareConfig(BaseModel):
         return storage.join(self.out, *names)
 
 
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _as_split(split: str) -> str:
-    if split not in speakers.SPLITS:
-        raise ValueError(f"is {split!r}, but must be {', '.join(map(repr, speakers.SPLITS))}")
-    return split
-
-
-class TalkingVideo(BaseModel):
-    """One row of the manifest.
-
-    Args:
-        video: path or URI.
-        id: names the video in messages and rows; by default its file name without the extension.
-        speaker: who speaks; a video without one counts as a speaker of its own.
-        language: any name; for the data card.
-        split: "train", "validation" or "test", the same for all videos of a speaker; by default chosen.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    video: Annotated[str, Field(min_length=1)]
-    id: Annotated[str, BeforeValidator(_as_text)] = ""
-    speaker: Annotated[str, BeforeValidator(_as_text)] = ""
-    language: str = ""
-    split: Annotated[str, AfterValidator(_as_split)] | None = None
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What became of a video. Plain data, kept as JSON.
@@ -150,45 +114,6 @@ class Verdict:
     height: int = 0
     seen: float = 0.0
     seconds: float = 0.0
-
-
-# ---- before
-
-
-def read_videos(config: PrepareConfig) -> list[TalkingVideo]:
-    """The manifest, every id unique and every speaker in one split; addresses are absolute.
-
-    Raises:
-        SetupError: with every problem found.
-    """
-    extension = config.videos.rsplit(".", 1)[-1].lower() if "." in posixpath.basename(config.videos) else ""
-    if extension not in TABLES:
-        found = read_run("videos", config.videos)
-        listed = [TalkingVideo(video=pair.video, id=pair.id, speaker=pair.speaker or "") for pair in found]
-        return [_completed(video, ".") for video in listed]
-    name, base = posixpath.basename(config.videos), storage.parent(config.videos)
-    try:
-        rows = parse_rows(name, storage.read_bytes(config.videos))
-    except (InputError, TransientError) as error:
-        raise SetupError([f"videos={config.videos}: {error}"]) from error
-    problems: list[str] = []
-    videos: dict[str, TalkingVideo] = {}
-    splits: dict[str, str] = {}
-    for row in rows:
-        video = _read_row(name, row, problems)
-        if video is None:
-            continue
-        video = _completed(video, base)
-        if video.id in videos:
-            problems.append(f"{name} {row.place}: the id '{video.id}' is taken")
-        if video.split and splits.setdefault(video.speaker, video.split) != video.split:
-            problems.append(f"{name} {row.place}: speaker '{video.speaker}' is in two splits")
-        videos[video.id] = video
-    if not videos and not problems:
-        problems.append(f"{name} has no rows")
-    if problems:
-        raise SetupError(problems)
-    return list(videos.values())
 
 
 def check_pack(config: PrepareConfig) -> None:
@@ -240,9 +165,6 @@ def read_verdicts(config: PrepareConfig, keys: dict[str, str]) -> dict[str, Verd
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(known, pool.map(read, known)))
-
-
-# ---- the work
 
 
 def look(video: TalkingVideo, key: str, config: PrepareConfig) -> Verdict:
@@ -346,99 +268,3 @@ def decoded(fetched: Fetched, config: PrepareConfig) -> Any:
             raise AudioError(f"{fetched.path} has no speech", "use recordings of somebody who speaks")
     mark_used(pcm)
     return SpeechFile(pcm)
-
-
-# ---- between
-
-
-def without_duplicates(videos: list[TalkingVideo], verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
-    """The same verdicts, but later rows with an earlier row's content are marked as duplicates."""
-    first: dict[str, str] = {}
-    result = dict(verdicts)
-    for video in videos:
-        verdict = verdicts[video.id]
-        if verdict.outcome != ACCEPTED:
-            continue
-        original = first.setdefault(verdict.sha256, video.id)
-        if original != video.id:
-            result[video.id] = replace(
-                verdict, outcome=DUPLICATE, error=f"{video.video} is the same file as '{original}'", hint="list it once"
-            )
-    return result
-
-
-def enrol_speakers(
-    videos: list[TalkingVideo], verdicts: dict[str, Verdict], config: PrepareConfig
-) -> dict[str, Speaker]:
-    """Numbers and splits of all speakers, written to speakers.json before anything depends on them.
-
-    Raises:
-        SetupError: the manifest puts a known speaker into another split.
-    """
-    place = config.path("speakers.json")
-    known = speakers.loads(storage.read_bytes(place)) if storage.exists(place) else {}
-    minutes: dict[str, float] = {}
-    for video in accepted(videos, verdicts):
-        minutes[video.speaker] = minutes.get(video.speaker, 0.0) + verdicts[video.id].frames / FPS / 60
-    asked = {video.speaker: video.split for video in videos if video.split}
-    moved = [name for name, split in asked.items() if name in known and known[name].split != split]
-    if moved:
-        raise SetupError(
-            [
-                f"speaker '{name}' is in split '{known[name].split}' of out={config.out}, the manifest says "
-                f"'{asked[name]}': use a new folder"
-                for name in moved
-            ]
-        )
-    everybody = speakers.enrol(known, minutes, asked, config.splits)
-    storage.write_atomic(place, speakers.dumps(everybody))
-    return everybody
-
-
-def accepted(videos: list[TalkingVideo], verdicts: dict[str, Verdict]) -> list[TalkingVideo]:
-    """Videos that are learned from."""
-    return [video for video in videos if verdicts[video.id].outcome == ACCEPTED]
-
-
-def plan_rows(
-    videos: list[TalkingVideo], verdicts: dict[str, Verdict], everybody: dict[str, Speaker], config: PrepareConfig
-) -> list[tuple[str, Origin]]:
-    """Every row that the features shall have, with the URI of its video."""
-    rows = []
-    for video in accepted(videos, verdicts):
-        verdict, speaker = verdicts[video.id], everybody[video.speaker]
-        for number, (start, stop) in enumerate(features.stretches(verdict.first, verdict.first + verdict.frames)):
-            origin = Origin(
-                row_id=f"{verdict.sha256[:ID_DIGITS]}-{number:05d}",
-                video_id=video.id,
-                sha256=verdict.sha256,
-                speaker=video.speaker,
-                language=video.language,
-                split=speaker.split,
-                identity=speaker.identity,
-                style=speaker.style,
-                space=config.space,
-                start=start,
-                frames=stop - start,
-                lag=verdict.lag,
-            )
-            rows.append((video.video, origin))
-    return rows
-
-
-def _read_row(name: str, row: Row, problems: list[str]) -> TalkingVideo | None:
-    problems += [f"{name} {row.place}: {problem}" for problem in row.problems]
-    if row.problems:
-        return None
-    try:
-        return TalkingVideo.model_validate(row.values)
-    except ValidationError as error:
-        problems += [f"{name} {row.place}: {sentence}" for sentence in explain(error, TalkingVideo, row.values)]
-        return None
-
-
-def _completed(video: TalkingVideo, base: str) -> TalkingVideo:
-    """The row with an absolute address, an id and a speaker."""
-    uri = storage.absolute(storage.join(base, video.video))
-    video_id = video.id or PurePosixPath(uri).stem
-    return video.model_copy(update={"video": uri, "id": video_id, "speaker": video.speaker or f"video:{video_id}"})

@@ -18,9 +18,10 @@ from pipeline.environment import set_up_worker
 from pipeline.errors import MissingError
 from pipeline.features import Origin
 from pipeline.handout import Handout, settings
-from pipeline.prepare import ACCEPTED, FAILED, PrepareConfig, TalkingVideo, Verdict, look, make_row
+from pipeline.prepare import ACCEPTED, FAILED, PrepareConfig, Verdict, look, make_row
 from pipeline.repeating import repeating
 from pipeline.scores import to_parquet
+from pipeline.talking_videos import TalkingVideo
 
 Look = Callable[[TalkingVideo, str, PrepareConfig], Verdict]
 KILLED = Verdict(FAILED, "the worker died twice on this video", "look for what is unusual about it; too large, perhaps")

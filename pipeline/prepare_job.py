@@ -14,15 +14,13 @@ from pipeline.prepare import (
     DUPLICATE,
     PrepareConfig,
     check_pack,
-    enrol_speakers,
     keys_of,
-    plan_rows,
     read_verdicts,
-    read_videos,
     revision,
-    without_duplicates,
 )
+from pipeline.prepare_plan import enrol_speakers, plan_rows, without_duplicates
 from pipeline.reserved import reserve
+from pipeline.talking_videos import read_videos
 
 SHOWN = 5  # causes of missing rows that are told
 
@@ -38,7 +36,7 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
     storage.configure(config.storage.options, config.storage.retries)
     places = {"out": storage.absolute(config.out), "pack": config.pack and storage.absolute(config.pack)}
     config = config.model_copy(update=places)
-    videos = read_videos(config)
+    videos = read_videos(config.videos)
     check_pack(config)
     reserve(config.out, config, ALIKE, "features", revision=revision())
     keys = keys_of(videos)

@@ -52,6 +52,11 @@ def parse_rows(name: str, content: bytes) -> list[Row]:
         raise SetupError([f"{name} {error}"]) from error
 
 
+def number_as_text(value: object) -> object:
+    """A name that is written as a number; for pydantic, before it validates."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _read_jsonl(content: bytes) -> Iterator[Row]:
     text = _text(content)
     if text.lstrip().startswith("["):

@@ -10,8 +10,9 @@ from models.facespace.eye_motion import eye_motion
 from models.facespace.open import OpenSpace
 from pipeline import ffmpeg, storage
 from pipeline.cache import hash_file
-from pipeline.prepare import ACCEPTED, REJECTED, PrepareConfig, TalkingVideo, Verdict, take_uri
+from pipeline.prepare import ACCEPTED, REJECTED, PrepareConfig, Verdict, take_uri
 from pipeline.take import Take
+from pipeline.talking_videos import TalkingVideo
 from tests.fakes import note
 from tests.media_files import chirps, write_wav
 

@@ -10,8 +10,9 @@ from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.features import Features
-from pipeline.prepare import ALIKE, PrepareConfig, check_pack, read_videos
+from pipeline.prepare import ALIKE, PrepareConfig, check_pack
 from pipeline.reserved import reserve
+from pipeline.talking_videos import read_videos
 from tests.fakes import notes
 from tests.pipeline.talking_takes import pretend_to_look, write_video
 
@@ -30,7 +31,7 @@ def test_problems_of_the_table_are_told_together(tmp_path: Path):
         tmp_path, ["a.mp4,x,ann,en,train", "b.mp4,x,ann,en,validation", "c.mp4,y,bob,en,practice", ",z,bob,en,"]
     )
     with pytest.raises(SetupError) as found:
-        read_videos(config_for(tmp_path, str(tmp_path / "out")))
+        read_videos(f"{tmp_path}/videos.csv")
     said = "\n".join(found.value.problems)
     assert "line 3: the id 'x' is taken" in said and "line 3: speaker 'ann' is in two splits" in said
     assert "'practice'" in said and "line 5" in said
@@ -38,7 +39,7 @@ def test_problems_of_the_table_are_told_together(tmp_path: Path):
 
 def test_rows_are_completed(tmp_path: Path):
     write_table(tmp_path, ["sub/a.mp4,,,,", "s3://bucket/b.mp4,b,bob,de,test"])
-    first, second = read_videos(config_for(tmp_path, str(tmp_path / "out")))
+    first, second = read_videos(f"{tmp_path}/videos.csv")
     assert (first.video, first.id, first.speaker) == (f"{tmp_path}/sub/a.mp4", "a", "video:a")
     assert (second.video, second.split) == ("s3://bucket/b.mp4", "test")
 
