@@ -109,7 +109,6 @@ def _fill_mouth(
     show_upper = smoothstep(0.03, 0.13, gap) * (1.0 - 0.65 * rounded)
     show_lower = smoothstep(0.09, 0.20, gap) * 0.6
     show_tongue = smoothstep(0.05, 0.13, gap)
-    # What light gets between the teeth comes back from flesh: their shade is of its hue.
     dusk = tones[3] / max(tones[3].max(), 1e-3)
     texel = np.empty(3, np.float32)
     paint = np.empty(3, np.float32)
@@ -159,18 +158,11 @@ def _fill_mouth(
                     sample_linear(
                         lower_row, (x + teeth.X_REACH) * cells_x, (lower_line - y - teeth.Y_RANGE[0]) * cells_y, texel
                     )
-                    share = texel[1] * show_lower
                     lip_shadow = 0.55 + 0.45 * smoothstep(0.0, 0.04, bottom - y)
-                    for c in range(3):
-                        tint = tones[0, c] * (1 - texel[2]) + tones[1, c] * texel[2]
-                        lit = 0.52 * lip_shadow * light
-                        paint[c] += (tint * texel[0] * lit * (dusk[c] + (1 - dusk[c]) * lit) - paint[c]) * share
+                    _lay_teeth(paint, texel, tones, dusk, 0.52 * lip_shadow * light, show_lower)
                 line = edge[0] + edge[1] * x + (edge[2] + 0.30) * x * x
                 sample_linear(upper_row, (x + teeth.X_REACH) * cells_x, (y - line - teeth.Y_RANGE[0]) * cells_y, texel)
-                share = texel[1] * show_upper
-                for c in range(3):
-                    tint = tones[0, c] * (1 - texel[2]) + tones[1, c] * texel[2]
-                    paint[c] += (tint * texel[0] * light * (dusk[c] + (1 - dusk[c]) * light) - paint[c]) * share
+                _lay_teeth(paint, texel, tones, dusk, light, show_upper)
                 speck = noise[int(sy) & 63, int(sx) & 63] * (paint[0] + paint[1] + paint[2]) / 300.0
                 for c in range(3):
                     paint[c] += speck
@@ -221,3 +213,13 @@ def _fill_mouth(
             rgba[row, column, 1] = max(g, 0.0)
             rgba[row, column, 2] = max(b, 0.0)
             rgba[row, column, 3] = a
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _lay_teeth(paint, row, tones, dusk, light, shown):
+    """Lay a point of a row of teeth over `paint`: its light, cover and share of gum in `row`, under a light 0 to 1."""
+    for c in range(3):
+        tint = tones[0, c] * (1 - row[2]) + tones[1, c] * row[2]
+        # What light gets between the teeth comes back from flesh: their shade is of its hue.
+        shade = dusk[c] + (1 - dusk[c]) * light
+        paint[c] += (tint * row[0] * light * shade - paint[c]) * row[1] * shown
