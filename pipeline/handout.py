@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from pipeline.cluster import connected
+from pipeline.cluster import connected, free_cpus, hundredths
 from pipeline.environment import WorkerConfig, set_up_worker
 from pipeline.flow import configure_ray_data
 
@@ -72,7 +72,7 @@ class Handout:
                 fn_constructor_kwargs={"build": build, "config": self.config},
                 # one at a time: a second item waiting in a worker would be charged with the first one's crash
                 compute=ActorPoolStrategy(size=min(room, len(rows)), max_tasks_in_flight_per_actor=1),
-                num_cpus=1,
+                num_cpus=min(1.0, hundredths(free_cpus() / room)),
                 ray_remote_args_fn=lambda: {"max_task_retries": 1},  # by default a killer is tried for ever
             )
         for row in done.iter_rows():

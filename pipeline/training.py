@@ -29,7 +29,7 @@ from PIL import Image
 
 from pipeline import storage
 from pipeline.batches import Batches, Position
-from pipeline.cluster import connected
+from pipeline.cluster import connected, free_cpus, hundredths
 from pipeline.curves import Curves
 from pipeline.environment import set_up_worker
 from pipeline.errors import RenderError
@@ -159,8 +159,7 @@ def _cpus(config: TrainConfig) -> float:
         return config.workers.cpus
     if config.workers.gpu:
         return 1.0
-    total = ray.cluster_resources().get("CPU", 1.0)
-    return max(0.01, min(1.0, int(100 * WORKER_SHARE * total / config.workers.max) / 100))
+    return min(1.0, hundredths(WORKER_SHARE * free_cpus() / config.workers.max))
 
 
 # ---- data

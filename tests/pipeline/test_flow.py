@@ -83,6 +83,21 @@ def test_resume_does_what_is_new_only(tmp_path: Path, fake_log: Path) -> None:
     assert again.numbers["this_run"]["clips"] == 0 and "0 to do" in said[-1]
 
 
+def test_a_job_makes_do_with_what_others_leave_free(tmp_path: Path) -> None:
+    import ray
+
+    held = ray.remote(_Holder).options(num_cpus=1.2).remote()  # as `ray job submit --entrypoint-num-cpus` does
+    ray.get(held.ready.remote())
+    report, _ = run(tmp_path, [row(f"clip{n}") for n in range(4)], "flow.render_actors=2")
+    ray.kill(held)
+    assert report.all_rendered
+
+
+class _Holder:
+    def ready(self) -> None:
+        pass
+
+
 def test_tar_layout(tmp_path: Path) -> None:
     rows = [row(f"ep.{n:02d}") for n in range(5)] + [row("rejected", "/bad"), row("long", frames=60)]
     report, _ = run(tmp_path, rows, "layout=tar", "flow.rows_per_tar=4", "max_part_seconds=1")
