@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pipeline.commit import Output
 from pipeline.records import RENDERED, Record
 
+START_S = 60.0  # of workers, on machines that run already
 MOST_KILLS = 2  # workers that one clip may take down before it is quarantined
 
 
@@ -26,12 +27,14 @@ class Score:
         video_s: seconds of finished video; parts of long clips count as they are written.
         expected_s: seconds of video of all clips that have not failed, as far as known.
         deaths: one sentence per worker that has died.
+        has_begun: whether any worker has taken up a clip.
     """
 
     ended: Counter
     video_s: float
     expected_s: float
     deaths: tuple[str, ...] = ()
+    has_begun: bool = False
 
 
 class Ledger:
@@ -86,7 +89,9 @@ class Ledger:
     def score(self) -> Score:
         """The score so far."""
         video_s, expected_s = sum(self._video.values()), sum(self._expected.values())
-        return Score(Counter(self._ended.values()), video_s, expected_s, tuple(self._deaths))
+        return Score(
+            Counter(self._ended.values()), video_s, expected_s, tuple(self._deaths), has_begun=bool(self._kills)
+        )
 
 
 class Progress:
@@ -109,9 +114,13 @@ class Progress:
 
     def line(self, score: Score) -> str:
         """For example: 12/40 done, 1 failed | 8.2 clips/min | 3.1 s of video per second | about 3 min left"""
+        passed = max(time.monotonic() - self._began, 1e-3)
+        if not score.has_begun and passed > START_S:
+            return (
+                f"0/{self._clips} done, none begun in {_duration(passed)}: the cluster may have no CPU or GPU to spare"
+            )
         if not score.ended and not score.video_s:
             return f"0/{self._clips} done, workers are starting"
-        passed = max(time.monotonic() - self._began, 1e-3)
         done = score.ended[RENDERED]
         failed = sum(score.ended.values()) - done
         speed = score.video_s / passed

@@ -1,5 +1,6 @@
 """Who killed the worker, and how far are we? Run: pytest tests/pipeline/test_ledger.py"""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,13 @@ def test_progress_tells_each_death_once(ledger: Ledger) -> None:
         ledger.start("a", SPEC, 0, "prep", "node one")
     assert progress.lines(ledger.score())[0] == "a worker died on clip 'a' (prep)"
     assert len(progress.lines(ledger.score())) == 1
+
+
+def test_a_cluster_without_room_is_told(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(2)
+    later = time.monotonic() + 120
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    (line,) = progress.lines(ledger.score())
+    assert "none begun in 2 min" in line and "no CPU or GPU" in line
+    ledger.start("a", SPEC, 0, "prep", "node one")
+    assert progress.lines(ledger.score()) == ["0/2 done, workers are starting"]
