@@ -21,19 +21,19 @@ class AudioEncoder(nn.Sequential):
     def __init__(self, channels: tuple[int, ...] = PAPER_CHANNELS):
         a, b, c, d, e = channels
         super().__init__(
-            _Layer(1, a),
-            _Layer(a, a, residual=True),
-            _Layer(a, a, residual=True),
-            _Layer(a, b, stride=(3, 1)),  # M 27, S 16
-            _Layer(b, b, residual=True),
-            _Layer(b, b, residual=True),
-            _Layer(b, c, stride=(3, 3)),  # M 9, S 6
-            _Layer(c, c, residual=True),
-            _Layer(c, c, residual=True),
-            _Layer(c, d, stride=(3, 2)),  # M 3, S 3
-            _Layer(d, d, residual=True),
-            _Layer(d, e, padding=0),  # M 1, S 1
-            _Layer(e, e, kernel=1, padding=0),
+            ConvLayer(1, a),
+            ConvLayer(a, a, residual=True),
+            ConvLayer(a, a, residual=True),
+            ConvLayer(a, b, stride=(3, 1)),  # M 27, S 16
+            ConvLayer(b, b, residual=True),
+            ConvLayer(b, b, residual=True),
+            ConvLayer(b, c, stride=(3, 3)),  # M 9, S 6
+            ConvLayer(c, c, residual=True),
+            ConvLayer(c, c, residual=True),
+            ConvLayer(c, d, stride=(3, 2)),  # M 3, S 3
+            ConvLayer(d, d, residual=True),
+            ConvLayer(d, e, padding=0),  # M 1, S 1
+            ConvLayer(e, e, kernel=1, padding=0),
         )
 
     def forward(self, input: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class AudioEncoder(nn.Sequential):
         return super().forward(input).flatten(1)
 
 
-class _Layer(nn.Module):
+class ConvLayer(nn.Module):
     """Convolution, normalisation, the input again if `residual`, and ReLU."""
 
     def __init__(
