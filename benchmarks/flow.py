@@ -6,7 +6,7 @@ Without Ray, workers are the threads of one process, or a pool of processes, whi
 All sides prepare every portrait and recording afresh, render the same frames and leave the same videos. The flow
 runs twice: as the first job of a cluster that it starts and stops itself, as on a laptop, and as the next job of a
 cluster that stands already, as at night. A third job there has stages that do nothing: what the flow takes by itself.
-Seconds are wall clock; CPU seconds, which other programs on the machine disturb less, are of all processes of a side.
+Seconds are wall clock, which other programs on the machine disturb: `--repeats 3` gives medians.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 from benchmarks import empty_stages as empty
 from benchmarks.inputs import write_portrait, write_speech
-from benchmarks.processes import cpu_seconds
 from pipeline.config import RenderConfig, load_config
 from pipeline.environment import worker_variables
 
@@ -59,7 +58,6 @@ def main() -> None:
         result[f"overhead_with_start_{side}"] = result["flow_s"] / result[f"{side}_s"] - 1
         result[f"overhead_first_job_{side}"] = result["flow_running_s"] / result[f"{side}_s"] - 1
         result[f"overhead_next_job_{side}"] = result["flow_next_s"] / result[f"{side}_s"] - 1
-        result[f"overhead_cpu_{side}"] = result["flow_cpu_s"] / result[f"{side}_cpu_s"] - 1
     _print(result)
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=2))
@@ -69,10 +67,9 @@ def _round(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
     measured = {}
     for side, run in (("threads", _in_one_process), ("pool", _in_pool)):
         config = _config(folder, side, asked)
-        began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
+        began = time.perf_counter()
         run(config, asked.workers, asked.clips)
         measured[f"{side}_s"] = time.perf_counter() - began
-        measured[f"{side}_cpu_s"] = cpu_seconds(os.getpid()) - cpu
     return measured | _in_flow(folder, asked)
 
 
@@ -85,11 +82,11 @@ def _in_flow(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
     first, following, third = (_config(folder, side, asked) for side in ("flow", "next", "empty"))
     following.cache.folder.mkdir(parents=True)  # a cluster that stands has compiled what it runs
     (following.cache.folder / "numba").symlink_to(folder / "compiled" / "numba")
-    began, cpu = time.perf_counter(), cpu_seconds(os.getpid())
+    began = time.perf_counter()
     with cluster.connected():
         started = time.perf_counter()
         _job(first, flow.Stages())
-        done, cpu_done = time.perf_counter(), cpu_seconds(os.getpid())
+        done = time.perf_counter()
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as driver:
             next_s = driver.submit(_next_job, following).result()
@@ -103,7 +100,6 @@ def _in_flow(folder: Path, asked: argparse.Namespace) -> dict[str, float]:
         "flow_running_s": done - started,
         "flow_stop_s": stop_s,
         "flow_s": done - began + stop_s,
-        "flow_cpu_s": cpu_done - cpu,
         "flow_next_s": next_s,
         "flow_empty_s": empty_s,
     }
@@ -190,9 +186,9 @@ def _config(folder: Path, side: str, asked: argparse.Namespace) -> RenderConfig:
 def _print(result: dict[str, float]) -> None:
     print(f"{result['clips']} clips x {result['seconds']:g} s, {result['size']} px, {result['workers']} workers")
     for side, name in SIDES.items():
-        print(f"  {name:20s} {result[f'{side}_s']:7.1f} s   {result[f'{side}_cpu_s']:7.1f} CPU s")
+        print(f"  {name:20s} {result[f'{side}_s']:7.1f} s")
     parts = f"start {result['flow_start_s']:.1f}, run {result['flow_running_s']:.1f}, stop {result['flow_stop_s']:.1f}"
-    print(f"  {'flow':20s} {result['flow_s']:7.1f} s   {result['flow_cpu_s']:7.1f} CPU s  ({parts})")
+    print(f"  {'flow':20s} {result['flow_s']:7.1f} s   ({parts})")
     print(f"  {'... the next job':20s} {result['flow_next_s']:7.1f} s")
     print(f"  {'... an empty one':20s} {result['flow_empty_s']:7.1f} s")
     print(f"  {'overhead over':36s} " + "  ".join(f"{name:>20s}" for name in SIDES.values()))
@@ -200,7 +196,6 @@ def _print(result: dict[str, float]) -> None:
         "on a standing cluster": "next_job",
         "as the first job of a cluster": "first_job",
         "that also starts and stops": "with_start",
-        "in CPU time": "cpu",
     }
     for name, key in rows.items():
         print(f"    {name:34s} " + "  ".join(f"{result[f'overhead_{key}_{side}']:+20.1%}" for side in SIDES))
