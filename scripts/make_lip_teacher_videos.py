@@ -95,20 +95,16 @@ def framed(picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, tuple[int,
     Returns:
         the part, uint8, and x0, y0, x1, y1 of the face in its pixels.
     """
-    x0, y0, x1, y1 = box
-    y1 += BELOW_CHIN * (y1 - y0)
-    half = AROUND / 2 * max(x1 - x0, y1 - y0)
-    height, width = picture.shape[:2]
-    left, top = (int(max(0, middle - half)) for middle in ((x0 + x1) / 2, (y0 + y1) / 2))
-    right, bottom = (int(min(end, c + half)) for end, c in ((width, (x0 + x1) / 2), (height, (y0 + y1) / 2)))
-    scale = min(1.0, MOST_PX / max(right - left, bottom - top))
-    size = [max(2, round(side * scale) // 2 * 2) for side in (right - left, bottom - top)]
-    part = cv2.resize(picture[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    by = size[0] / (right - left), size[1] / (bottom - top)
-    face = [((x0 - left) * by[0], size[0]), ((y0 - top) * by[1], size[1])]
-    face += [((x1 - left) * by[0], size[0]), ((y1 - top) * by[1], size[1])]
-    a, b, c, d = (int(np.clip(round(place), 0, end)) for place, end in face)
-    return part, (a, b, c, d)
+    corners = np.array(box, np.float64).reshape(2, 2)
+    corners[1, 1] += BELOW_CHIN * (corners[1, 1] - corners[0, 1])
+    middle, half = corners.mean(0), AROUND / 2 * np.ptp(corners, axis=0).max()
+    low = np.maximum(0, middle - half).astype(int)
+    high = np.minimum(picture.shape[1::-1], middle + half).astype(int)
+    scale = min(1.0, MOST_PX / (high - low).max())
+    size = np.maximum(2, np.round((high - low) * scale) // 2 * 2).astype(int)
+    part = cv2.resize(picture[low[1] : high[1], low[0] : high[0]], size.tolist(), interpolation=cv2.INTER_AREA)
+    x0, y0, x1, y1 = np.clip(np.round((corners - low) * size / (high - low)), 0, size).astype(int).ravel().tolist()
+    return part, (x0, y0, x1, y1)
 
 
 def speaking(
