@@ -4,13 +4,12 @@ import posixpath
 from typing import Annotated
 
 from omegaconf import OmegaConf
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline import storage
 from pipeline.commit import Output
 from pipeline.errors import InputError, SetupError, TransientError
-from pipeline.problems import explain
-from pipeline.rows import Row, number_as_text, parse_rows
+from pipeline.rows import extension_of, number_as_text, parse_rows, read_row
 from pipeline.stages import split
 
 TABLES = ("jsonl", "ndjson", "csv", "parquet")
@@ -64,9 +63,8 @@ def read_run(name: str, place: str) -> list[Pair]:
     Raises:
         SetupError: with every problem found.
     """
-    extension = place.rsplit(".", 1)[-1].lower() if "." in posixpath.basename(place) else ""
     try:
-        if extension in TABLES:
+        if extension_of(place) in TABLES:
             pairs = _read_table(place)
         elif storage.list_names(storage.join(place, "index")):
             pairs = _read_output(place)
@@ -84,7 +82,7 @@ def _read_table(place: str) -> list[Pair]:
     problems: list[str] = []
     pairs: dict[str, Pair] = {}
     for row in parse_rows(name, storage.read_bytes(place)):
-        pair = _read_row(name, row, problems)
+        pair = read_row(Pair, name, row, problems)
         if pair is None:
             continue
         if pair.id in pairs:
@@ -94,17 +92,6 @@ def _read_table(place: str) -> list[Pair]:
     if problems:
         raise SetupError(problems)
     return list(pairs.values())
-
-
-def _read_row(name: str, row: Row, problems: list[str]) -> Pair | None:
-    problems += [f"{name} {row.place}: {problem}" for problem in row.problems]
-    if row.problems:
-        return None
-    try:
-        return Pair.model_validate(row.values)
-    except ValidationError as error:
-        problems += [f"{name} {row.place}: {sentence}" for sentence in explain(error, Pair, row.values)]
-        return None
 
 
 def _read_output(place: str) -> list[Pair]:

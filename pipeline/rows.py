@@ -7,12 +7,18 @@ import csv
 import io
 import json
 import math
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import SetupError
+from pipeline.problems import explain
+
+Model = TypeVar("Model", bound=BaseModel)
 
 PANDAS_INDEX = re.compile(r"^__index_level_\d+__$")
 DELIMITERS = ",;\t"
@@ -41,7 +47,7 @@ def parse_rows(name: str, content: bytes) -> list[Row]:
     Raises:
         SetupError: unknown extension, or content that can't be read as a table at all.
     """
-    extension = name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    extension = extension_of(name)
     reader = READERS.get(extension)
     if not reader:
         known = ", ".join(f".{key}" for key in READERS)
@@ -50,6 +56,29 @@ def parse_rows(name: str, content: bytes) -> list[Row]:
         return list(reader(content))
     except ValueError as error:
         raise SetupError([f"{name} {error}"]) from error
+
+
+def extension_of(place: str) -> str:
+    """The extension of a path or URI, lower case, without its dot; "" without one."""
+    name = posixpath.basename(place)
+    return name.rsplit(".", 1)[-1].lower() if "." in name else ""
+
+
+def read_row(model: type[Model], name: str, row: Row, problems: list[str]) -> Model | None:
+    """A row as what it stands for, or None and lines in `problems`.
+
+    Args:
+        model: of a row.
+        name: of the table, for messages.
+    """
+    problems += [f"{name} {row.place}: {problem}" for problem in row.problems]
+    if row.problems:
+        return None
+    try:
+        return model.model_validate(row.values)
+    except ValidationError as error:
+        problems += [f"{name} {row.place}: {sentence}" for sentence in explain(error, model, row.values)]
+        return None
 
 
 def number_as_text(value: object) -> object:

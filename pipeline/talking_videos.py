@@ -4,13 +4,12 @@ import posixpath
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline import speakers, storage
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.pairs import TABLES, read_run
-from pipeline.problems import explain
-from pipeline.rows import Row, number_as_text, parse_rows
+from pipeline.rows import extension_of, number_as_text, parse_rows, read_row
 
 
 def _as_split(split: str) -> str:
@@ -47,8 +46,7 @@ def read_videos(place: str) -> list[TalkingVideo]:
     Raises:
         SetupError: with every problem found.
     """
-    extension = place.rsplit(".", 1)[-1].lower() if "." in posixpath.basename(place) else ""
-    if extension not in TABLES:
+    if extension_of(place) not in TABLES:
         found = read_run("videos", place)
         listed = [TalkingVideo(video=pair.video, id=pair.id, speaker=pair.speaker or "") for pair in found]
         return [_completed(video, ".") for video in listed]
@@ -61,7 +59,7 @@ def read_videos(place: str) -> list[TalkingVideo]:
     videos: dict[str, TalkingVideo] = {}
     splits: dict[str, str] = {}
     for row in rows:
-        video = _read_row(name, row, problems)
+        video = read_row(TalkingVideo, name, row, problems)
         if video is None:
             continue
         video = _completed(video, base)
@@ -75,17 +73,6 @@ def read_videos(place: str) -> list[TalkingVideo]:
     if problems:
         raise SetupError(problems)
     return list(videos.values())
-
-
-def _read_row(name: str, row: Row, problems: list[str]) -> TalkingVideo | None:
-    problems += [f"{name} {row.place}: {problem}" for problem in row.problems]
-    if row.problems:
-        return None
-    try:
-        return TalkingVideo.model_validate(row.values)
-    except ValidationError as error:
-        problems += [f"{name} {row.place}: {sentence}" for sentence in explain(error, TalkingVideo, row.values)]
-        return None
 
 
 def _completed(video: TalkingVideo, base: str) -> TalkingVideo:
