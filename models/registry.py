@@ -133,7 +133,8 @@ def _facevid2vid_needs(pack: Pack, controls: Controls) -> tuple[str, ...]:
 def build_bfm(pack: Pack) -> "BfmSpace":
     """The face space "bfm" of a pack that provides what `BFM_NEEDS` names."""
     from models.checkpoint import load_strict
-    from models.facespace.bfm import BfmSpace, FaceModel
+    from models.facespace.bfm import BfmSpace
+    from models.facespace.face_model import FaceModel
     from models.sadtalker.recon import ReconNet
 
     recon = ReconNet(**pack.sizes("recon"))

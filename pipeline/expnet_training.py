@@ -3,25 +3,29 @@
 It hears a voice against its own habit (`models.sadtalker.hearing`): what a room, a microphone or a voice adds is gone
 before it listens.
 
-Legend: B samples, T frames, M S mel bands and steps, E expression.
+Legend: B samples, T frames, M S mel bands and steps, E expression, W words.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.articulator.lip_basis import LipBasis
-from models.facespace.open import OpenSpace
-from models.interfaces import EXPRESSION, FPS, IDENTITY, Motion
+from models.facevid2vid.frozen import Frozen
+from models.interfaces import FPS, IDENTITY, SAMPLES_PER_FRAME, Motion
 from models.sadtalker import expnet
 from models.sadtalker.expnet import ExpNet
 from models.sadtalker.hearing import hear
 from models.sadtalker.landmarks import FrontalLandmarks
-from models.sadtalker.losses import ExpNetWeights, expnet_losses, eye_ratio, ratio_when_closed
+from models.sadtalker.losses import READ_FRAMES, expnet_losses, eye_ratio, ratio_when_closed
+from models.teachers.lip_reader import LipReader
+from models.teachers.lip_reading import LipReading
+from models.teachers.mouth_pictures import MouthPictures
 from models.teachers.visemes import LABELLED
 from pipeline.articulator_training import (
     Alike,
@@ -32,17 +36,33 @@ from pipeline.articulator_training import (
     scores,
 )
 from pipeline.config import Section
+from pipeline.expnet_faces import bfm_face, open_face
 from pipeline.features import Features
 from pipeline.take import longest_run, runs_of
 from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn, halved
+from pipeline.weights import how_to_get
 
-LIDS = ("blink", "lid", "squint")  # beginnings of names of movements
+READERS = {"lipreading_video": "video", "lipreading_audio": "audio"}  # in `pipeline.weights.CATALOGUE`: of which sense
+LIP_READING = "lip_reading"
 SHUT_RATIO = 0.25  # of the open eye's height: a blink ratio down here is a shut eye
 OPEN_PERCENTILE = 75  # of the blink ratio over a row: how the eyes are when they are open
 OPEN_EYES = 0.2  # largest closure of a reference
 LEAST_FRAMES = FPS  # of a stretch, to know where its lips are on average
-# With the paper's weights the lids, of which a sound says nothing, drown the lips where there is little to learn from.
-WEIGHTS = ExpNetWeights(distill=1000.0, landmarks=0.2, eyes=10.0)
+
+
+class Made(NamedTuple):
+    """What the network makes of a batch, and what it should.
+
+    Args:
+        made, teacher: expression, shape (B, T, 64).
+        landmarks: of both, shape (B, T, 68, 2).
+        ratio: what the eyes shall do, shape (B, T).
+    """
+
+    made: Tensor
+    teacher: Tensor
+    landmarks: tuple[Tensor, Tensor]
+    ratio: Tensor
 
 
 class ExpNetTrainable:
@@ -51,16 +71,23 @@ class ExpNetTrainable:
     The paper's teacher is a lip network run on a still picture, so that nothing but lips moves. Ours is made of what is
     known of the same moment: lips move about the reference's as the real ones, or those of labelled speech, do about
     their mean; lids are the real ones, which the blink signal tells; brows and cheeks, which the sound doesn't
-    determine, stay the reference's. What a face wears at rest is thereby taken out.
+    determine, stay the reference's. What a face wears at rest is thereby taken out. In the space bfm everything moves
+    as it really did, since its coefficients don't tell lips apart: there, videos in which only lips move
+    (`scripts.make_lip_teacher_videos`) are the paper's way.
     """
 
     class Options(Section):
         """Settings."""
 
         size: Literal["paper", "small"] = Field(default="small", description="of the network")
-        frames: int = Field(default=FPS, ge=2, le=250, description="consecutive frames of a sample")
+        frames: int = Field(default=FPS, ge=READ_FRAMES, le=250, description="consecutive frames of a sample")
         teacher: Literal["lips", "all"] = Field(
-            default="lips", description="what the sound moves: lips, or brows and cheeks as well"
+            default="lips", description="what the sound moves: lips, or brows and cheeks as well; in the space bfm all"
+        )
+        read: float | None = Field(
+            default=None,
+            gt=0,
+            description="weight of the lip-reading loss, if its networks are there; default: 0.1, in bfm 0.01",
         )
         labelled_gain: LabelledGain = 2.0
         noise: float = Field(default=0.3, ge=0, description="added to what is heard, standard deviations of a band")
@@ -73,28 +100,42 @@ class ExpNetTrainable:
             default=2e-3, gt=0, description="of AdamW, at its highest; the paper's, of Adam on far more data, is 2e-5"
         )
 
-    columns = ("expression", "eye_motion", "mel", "seen")
+    columns: tuple[str, ...] = ("expression", "eye_motion", "mel", "seen")
     average = 0.99
     clip = 1.0
     batch = 8
     score = "missed"
 
     def __init__(self, options: Options, data: Data):
-        if data.space != "open":
-            raise ValueError(f"the features' space is '{data.space}': landmark losses know the open one only, so far")
         self._options = options
-        self._lids = _span(OpenSpace.load(), LIDS)
-        everything, basis = np.eye(EXPRESSION), LipBasis.load()
-        lips = basis.expression(basis.coordinates(everything))
-        self._ways = torch.from_numpy(basis.said(basis.coordinates(everything)).astype(np.float32))
-        self._heeded = (lips if options.teacher == "lips" else everything - self._lids).astype(np.float32)
+        self._face = open_face(options.teacher) if data.space == "open" else bfm_face(data.weights)
+        self._weights = replace(self._face.weights, read=options.read or self._face.weights.read)
+        self._ways = torch.from_numpy(self._face.ways)
+        self._readers: dict[str, Path | None] = {name: data.weights(name) for name in READERS}
+        self._reads = self._face.mouth is not None and all(self._readers.values())
+        if self._reads:
+            self.columns = (*self.columns, "sound")
         self.turns = {"expnet": Turn(("expnet",), options.learning_rate, weight_decay=0.03)}
 
     def build(self) -> dict[str, nn.Module]:
-        """ "expnet", which begins by keeping the reference, and "landmarks", which has no weights."""
+        """ "expnet", which begins by keeping the reference; "landmarks", which has no weights; the lip readers."""
         network = ExpNet(**expnet.SIZES[self._options.size], dropped=self._options.dropped)
         network.keep_reference()
-        return {"expnet": network, "landmarks": FrontalLandmarks(OpenSpace.load())}
+        networks = {"expnet": network, "landmarks": FrontalLandmarks(self._face.landmarks)}
+        if self._reads and self._face.mouth is not None:
+            readers = [LipReader.load(path, READERS[name]) for name, path in self._readers.items() if path]
+            networks[LIP_READING] = Frozen(LipReading(MouthPictures(self._face.mouth), *readers))
+        return networks
+
+    def warnings(self) -> list[str]:
+        """Says what lip reading lacks. Raises WeightsError for files of other networks."""
+        for name, path in self._readers.items():
+            if path:
+                LipReader.load(path, READERS[name])
+        lacking = [f"{name}: {how_to_get(name)}" for name, path in self._readers.items() if path is None]
+        if self._face.mouth is None:
+            lacking.append("the face model has no mesh; import files that have triangles and colours")
+        return [f"no lip-reading loss: it needs {'; '.join(lacking)}"] if lacking else []
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """Stretches without gaps, each with a reference of open eyes from anywhere in the row.
@@ -116,29 +157,32 @@ class ExpNetTrainable:
             if run.stop - run.start < LEAST_FRAMES:
                 continue
             real = features["expression"][run]
-            moved = gain * (real - real.mean(0)) @ self._heeded
+            moved = gain * (real - real.mean(0)) @ self._face.heeded
             for room in rooms:
                 heard = hear(room[run]).astype(np.float16)
                 for start in range(0, len(real) - self._options.frames + 1, self._options.frames):
                     part = slice(start, start + self._options.frames)
                     reference = features["expression"][rng.choice(candidates)]
-                    yield {
+                    lids = (real[part] - reference) @ self._face.lids
+                    sample = {
                         "mel": heard[part],
                         "reference": reference,
-                        "change": (moved[part] + (real[part] - reference) @ self._lids).astype(np.float32),
+                        "change": (moved[part] + lids).astype(np.float32),
                         "closure": closure[run][part],
                     }
+                    yield sample | ({"sound": features["sound"][run][part].reshape(-1)} if self._reads else {})
 
     def losses(self, turn: str, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Distillation, eyes and landmarks, and how unlike opening and width are, as the articulator's are compared.
+        """Distillation, eyes, landmarks and, with the user's networks, reading: the paper's losses (Eq. 8).
 
-        Without a lip reader, which the user would bring, there is no read loss.
+        Besides, how unlike opening and width are, as the articulator's are compared.
         """
         mel_BTMS = batch["mel"].float()
         noise = torch.randn(mel_BTMS.shape, generator=generator, device=mel_BTMS.device)
-        made, teacher, landmarks, ratio = self._made(networks, batch, mel_BTMS + self._options.noise * noise)
-        parts = expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio, weights=WEIGHTS)
-        unlike = 1 - self._alike(batch, made, teacher).mean()
+        made = self._made(networks, batch, mel_BTMS + self._options.noise * noise)
+        logits = self._read(networks, batch, made.made, generator) if LIP_READING in networks else None
+        parts = self._parts(made, logits)
+        unlike = 1 - self._alike(batch, made.made, made.teacher).mean()
         return {**parts, TOTAL: parts[TOTAL] + self._options.alike * unlike, "unlike": unlike}
 
     def metrics(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -146,12 +190,13 @@ class ExpNetTrainable:
 
         Besides, the mean error of the lips' landmarks in percent of the eye distance.
         """
-        made, teacher, landmarks, ratio = self._made(networks, batch, batch["mel"].float())
-        parts = expnet_losses(made, teacher, landmarks=landmarks, eye_ratio_BT=ratio)
-        ours, wanted = (points[:, :, 48:] for points in landmarks)
-        eye_distance = (landmarks[1][..., 45, :] - landmarks[1][..., 36, :]).norm(dim=-1)
+        made = self._made(networks, batch, batch["mel"].float())
+        logits = self._read(networks, batch, made.made, generator) if LIP_READING in networks else None
+        parts = self._parts(made, logits)
+        ours, wanted = (points[:, :, 48:] for points in made.landmarks)
+        eye_distance = (made.landmarks[1][..., 45, :] - made.landmarks[1][..., 36, :]).norm(dim=-1)
         lips = 100 * ((ours - wanted).norm(dim=-1).mean(-1) / eye_distance).mean()
-        alike = scores(self._alike(batch, made, teacher))
+        alike = scores(self._alike(batch, made.made, made.teacher))
         return {**alike, "lips": lips, **{k: value for k, value in parts.items() if k != TOTAL}}
 
     def preview(self, networks: Networks, features: Features) -> Preview | None:
@@ -175,10 +220,30 @@ class ExpNetTrainable:
         """expnet.safetensors, in half precision, as `models.sadtalker.motion.SadTalkerMotion.load` wants it."""
         return {"expnet": halved(networks["expnet"].state_dict())}
 
-    def _made(
-        self, networks: Networks, batch: Batch, mel_BTMS: Tensor
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
-        """Generated and teacher's expression, both faces' landmarks, and what the eyes shall do."""
+    def _parts(self, made: Made, logits: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+        """The paper's losses."""
+        return expnet_losses(
+            made.made,
+            made.teacher,
+            landmarks=made.landmarks,
+            eye_ratio_BT=made.ratio,
+            logits=logits,
+            weights=self._weights,
+        )
+
+    def _read(
+        self, networks: Networks, batch: Batch, made_BTE: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """What is read off some consecutive frames, the same of all samples, and what is heard then; (B, W) each."""
+        last = made_BTE.shape[1] - READ_FRAMES
+        start = int(torch.randint(last + 1, (1,), generator=generator, device=generator.device))
+        part = slice(start, start + READ_FRAMES)
+        sound_BTS = batch["sound"].float().unflatten(1, (-1, SAMPLES_PER_FRAME))[:, part]
+        with torch.autocast(made_BTE.device.type, enabled=False):
+            return networks[LIP_READING](made_BTE[:, part], sound_BTS.flatten(1))
+
+    def _made(self, networks: Networks, batch: Batch, mel_BTMS: Tensor) -> Made:
+        """What the network makes of the batch's references, blinks and these mel windows (B, T, M, S)."""
         reference_BE, closure_BT = batch["reference"].float(), batch["closure"].float()
         frames = mel_BTMS.shape[1]
         reference_BTE = reference_BE[:, None].expand(-1, frames, -1)
@@ -189,9 +254,10 @@ class ExpNetTrainable:
         made_BTE = made_NE.float().unflatten(0, (-1, frames))
         nobody = made_BTE.new_zeros(len(made_BTE), IDENTITY)
         place = networks["landmarks"]
-        open_ratio_B = eye_ratio(place(nobody, reference_BTE[:, :1]))[:, 0]
-        landmarks = place(nobody, made_BTE), place(nobody, teacher_BTE)
-        return made_BTE, teacher_BTE, landmarks, ratio_when_closed(open_ratio_B, closure_BT)
+        with torch.autocast(made_BTE.device.type, enabled=False):  # half a pixel is much for an eye
+            open_ratio_B = eye_ratio(place(nobody, reference_BTE[:, :1]))[:, 0]
+            landmarks = place(nobody, made_BTE), place(nobody, teacher_BTE)
+        return Made(made_BTE, teacher_BTE, landmarks, ratio_when_closed(open_ratio_B, closure_BT))
 
     def _alike(self, batch: Batch, made_BTE: Tensor, teacher_BTE: Tensor) -> Tensor:
         """Correlations of what lips alone do to opening and width over each sample, shape (B, 2)."""
@@ -208,10 +274,3 @@ def closure_of(blink_ratio: np.ndarray) -> np.ndarray:
     usual = np.percentile(blink_ratio[seen], OPEN_PERCENTILE)
     closure = (1 - blink_ratio / max(usual, 1e-6)) / (1 - SHUT_RATIO)
     return np.nan_to_num(closure).clip(0, 1).astype(np.float32)
-
-
-def _span(space: OpenSpace, beginnings: tuple[str, ...]) -> np.ndarray:
-    """Projection (64, 64) of expressions onto the movements whose names begin so."""
-    names = [name for name in space.direction_names if name.startswith(beginnings)]
-    basis = np.linalg.qr(np.stack([space.direction(name) for name in names], 1))[0]
-    return (basis @ basis.T).astype(np.float32)

@@ -1,8 +1,8 @@
 """Training features: what a network may learn from, per frame of a talking video, in rows of about ten seconds.
 
-A row stands by itself: coefficients, landmarks, eye motion, mel windows and face crops of consecutive frames, with the
-sound already brought into step. The columns and their units are in docs/training.md. Frames without a face are NaN,
-and False in `seen`.
+A row stands by itself: coefficients, landmarks, eye motion, sound, mel windows and face crops of consecutive frames,
+sound and picture in step. The columns and their units are in docs/training.md. Frames without a face are NaN, and False
+in `seen`.
 """
 
 import io
@@ -21,7 +21,7 @@ from PIL import Image
 from models.facespace import topology as top
 from models.facespace.eye_motion import EYE_MOTION
 from models.facespace.open import OpenSpace
-from models.interfaces import EXPRESSION, FPS, GAZE, POSE
+from models.interfaces import EXPRESSION, FPS, GAZE, POSE, SAMPLES_PER_FRAME
 from pipeline import ffmpeg
 from pipeline.audio import MELS, WINDOW_MELS, SpeechFile
 from pipeline.errors import VideoError
@@ -34,7 +34,7 @@ from pipeline.take import Take
 if TYPE_CHECKING:
     from models.facespace.bfm import BfmSpace
 
-REVISION = 1  # raise it when rows of the same video change: a folder holds rows of one revision
+REVISION = 2  # raise it when rows of the same video change: a folder holds rows of one revision
 
 STRETCH_S = 10.0  # longest row
 CROP = 256  # pixels of a face crop's side
@@ -56,6 +56,7 @@ ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
     "landmarks": ("<f4", (68, 2)),
     "eye_motion": ("<f4", (EYE_MOTION,)),
     "mel": ("<f2", (MELS, WINDOW_MELS)),
+    "sound": ("<i2", (SAMPLES_PER_FRAME,)),
     "boxes": ("<f4", (len(MASKS), 4)),
     "seen": ("|b1", ()),
 }
@@ -177,6 +178,7 @@ def extract(
         "landmarks": inside,
         "eye_motion": take.eye_motion[part],
         "mel": speech.mel_windows(part.start + origin.lag, part.stop + origin.lag),
+        "sound": sound_of(speech, part.start + origin.lag, part.stop + origin.lag),
         "boxes": mask_boxes(inside),
         "seen": take.seen[part],
     }
@@ -203,6 +205,16 @@ def extract(
     elif with_crops:
         deque(pictures(), maxlen=0)
     return Features(origin, arrays, crops)
+
+
+def sound_of(speech: SpeechFile, start: int, stop: int) -> np.ndarray:
+    """Samples of frames [start, stop), silent beyond the recording's ends: int16, shape (stop - start, 640)."""
+    first, last = max(0, start), min(stop, speech.frames)
+    frames = np.zeros((stop - start, SAMPLES_PER_FRAME), np.int16)
+    if first < last:
+        samples = speech.samples(first, last).reshape(-1, SAMPLES_PER_FRAME)
+        frames[first - start : last - start] = np.rint(samples * 32768)
+    return frames
 
 
 def crop_square(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import Differences, compare, parts_of, read_state
 from models.errors import WeightsError
-from models.facespace.bfm import FaceModelError, is_face_model_file, read_face_model
+from models.facespace.face_model import FaceModelError, is_face_model_file, read_face_model
 from models.packs import DECLARATION, Declaration, Pack, PackError, Provided, sha256_of, write_declaration
 from models.sadtalker.mapping import ALIGNED_COEFFICIENTS
 from pipeline.errors import SetupError

@@ -23,6 +23,18 @@ def columns_of(trainable: Trainable, *more: str) -> list[str]:
     return [*META_COLUMNS, *dict.fromkeys((*trainable.columns, *more))]
 
 
+def missing_columns(config: "TrainConfig", trainable: Trainable) -> list[str]:
+    """What the trainable reads that the features don't have, as those of an earlier version."""
+    import pyarrow.parquet as pq
+
+    folder = config.features_path("features")
+    files, place = storage.arrow_place(folder)
+    name = storage.list_names(folder)[0]
+    with files.open_input_file(f"{place}/{name}") as source:
+        there = pq.ParquetFile(source).schema_arrow.names
+    return [column for column in trainable.columns if column not in there]
+
+
 def samples_of(trainable: Trainable, features: Features, seed: int) -> list[Sample]:
     """What is learned from a row; chance is the seed's and the row's, the same in every run."""
     return list(trainable.samples(features, np.random.default_rng([seed, *features.origin.row_id.encode()])))

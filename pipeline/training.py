@@ -32,12 +32,12 @@ from pipeline.batches import Batches, Position
 from pipeline.cluster import connected, free_cpus, hundredths
 from pipeline.curves import Curves
 from pipeline.environment import set_up_worker
-from pipeline.errors import RenderError
+from pipeline.errors import RenderError, SetupError
 from pipeline.learner import Learner, rank, world_size
 from pipeline.previews import draw
 from pipeline.repeating import repeating
 from pipeline.reserved import reserve
-from pipeline.samples import columns_of, make_samples, read_rows, samples_of, stacked
+from pipeline.samples import columns_of, make_samples, missing_columns, read_rows, samples_of, stacked
 from pipeline.speakers import TRAIN, VALIDATION
 from pipeline.train import (
     FIXED,
@@ -79,6 +79,10 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     )
     card = read_card(config.features)
     trainable = config.build(card.data)
+    if missing := missing_columns(config, trainable):
+        raise SetupError(
+            [f"features={config.features} lacks {', '.join(missing)}: prepared by an earlier version; do it anew"]
+        )
     other_networks(config, card)  # a pack that can't be added to is told before the night
     reserve(config.out, config, FIXED, "a training")
     if done := finished(config, card):

@@ -81,6 +81,21 @@ CATALOGUE = {
         "BSD-3-Clause; trained on ImageNet",
         ("dcbb9e9d",),
     ),
+    "lipreading_video": Entry(
+        ("lrw_resnet18_dctcn_video.pth.tar", "lrw_resnet18_dctcn_video.pth"),
+        "resnet18_dctcn_video in github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks",
+        "for research and benchmarks only, no commercial use",
+    ),
+    "lipreading_audio": Entry(
+        ("lrw_resnet18_dctcn_audio.pth.tar", "lrw_resnet18_dctcn_audio.pth"),
+        "resnet18_dctcn_audio in github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks",
+        "for research and benchmarks only, no commercial use",
+    ),
+    "face_model": Entry(
+        ("face_model.safetensors",),
+        "jobs.weights import, which puts it into the pack (docs/weights.md)",
+        "Basel face model: research only",
+    ),
 }
 
 

@@ -99,9 +99,7 @@ def main(words: list[str]) -> None:
         features = _features(utterance, f"labelled{number:05d}", voices, space)
         rows.append(features.to_row())
         row_id, split = features.origin.row_id, features.origin.split
-        wavfile.write(
-            out / "speech" / f"{row_id}.wav", SAMPLE_RATE, (32767 * utterance.samples.clip(-1, 1)).astype("<i2")
-        )
+        wavfile.write(out / "speech" / f"{row_id}.wav", SAMPLE_RATE, _as_int16(utterance.samples))
         labels.append({"row_id": row_id, "split": split, "phones": [asdict(phone) for phone in utterance.phones]})
         spoken_s += len(utterance.samples) / SAMPLE_RATE
         done = spoken_s >= 60 * asked.minutes
@@ -169,6 +167,7 @@ def _features(utterance: Utterance, row_id: str, voices: dict[str, int], space: 
         "pose": np.zeros((frames, POSE)),
         "gaze": np.zeros((frames, GAZE)),
         "mel": mel_windows(lambda first, last: samples[first:last], frames * SAMPLES_PER_FRAME, 0, frames),
+        "sound": _as_int16(samples)[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME),
         "seen": np.ones(frames, bool),
     }
     identity = {
@@ -179,6 +178,10 @@ def _features(utterance: Utterance, row_id: str, voices: dict[str, int], space: 
     }
     source = {"video_id": row_id, "sha256": "", "style": -1, "space": "open", "start": 0, "frames": frames, "lag": 0}
     return Features(Origin(row_id=row_id, **identity, **source), arrays)
+
+
+def _as_int16(samples: np.ndarray) -> np.ndarray:
+    return (32767 * samples.clip(-1, 1)).astype("<i2")
 
 
 class _Event(ctypes.Structure):

@@ -11,12 +11,14 @@ import numpy as np
 from models.facespace import camera
 from models.facespace import topology as top
 from models.facespace.fit import Fitter
+from models.facespace.mouth_mesh import MouthMesh, cut_mouth
 from models.interfaces import EXPRESSION, IDENTITY, FaceFit, Motion
 
 TABLES = Path(__file__).resolve().parent.parent / "weights" / "open" / "face_space.npz"
 
 UPPER_LID_SHARE = 0.82  # of the way the lids go to meet
 JAW_SHARE = 0.6  # of an open mouth that the jaw closes, the lips do the rest
+SKIN, LIPS = 0.62, 0.38  # brightness of a mouth in a picture
 TARGET_WEIGHT = 300.0  # of reaching a lip or lid target against staying near a prior movement
 
 
@@ -88,6 +90,13 @@ class OpenSpace:
     def ibug(self, points: np.ndarray) -> np.ndarray:
         """The iBUG view of mesh points in any frame: (..., 468 or 478, C) -> (..., 68, C)."""
         return (points[..., self._ibug_vertices, :] * self._ibug_shares[..., None]).sum(-2)
+
+    def mouth(self) -> MouthMesh:
+        """The mouth of the mean face, for pictures of it; lips are darker than skin."""
+        brightness = np.full(top.VERTICES, SKIN, np.float32)
+        brightness[list(top.LIPS)] = LIPS
+        gap = top.UPPER_LIP_INNER, top.LOWER_LIP_INNER
+        return cut_mouth(self.mean[: top.VERTICES], self.expression, self.triangles, brightness, gap, side=1.0)
 
     # ---- movements
 

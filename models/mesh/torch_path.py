@@ -3,7 +3,7 @@
 Vertices, eyes and mouth come from the host as in the compiled path; rasterising, sampling and compositing run on the
 device. Checked against the compiled path on torch's CPU device; it has not been run on a GPU yet.
 
-Legend: n frames, V vertices, F triangles, C candidates (pairs of a triangle and a sample inside its box).
+Legend: n frames, V vertices, F triangles.
 """
 
 import numpy as np
@@ -12,8 +12,7 @@ import torch
 from models.mesh.geometry import Head, Posed
 from models.mesh.matte import Layers
 from models.mesh.warp import FINE, SHARPNESS, STILL, TORN_PX
-
-BARELY_INSIDE = -1e-5  # barycentric weight that still counts: neighbours share their edges
+from models.raster import nearest_triangles
 
 
 class TorchWarp:
@@ -79,42 +78,19 @@ class TorchWarp:
         corners, sources = xy[self._triangles], self._source[self._triangles]  # (F, 3, 2)
         depths = depth[self._triangles] + self._bias[:, None]
 
-        low = corners.amin(1).ceil().clamp(min=0).long()
-        limit = torch.tensor([columns - 1, rows - 1], device=self._device)
-        high = torch.minimum(corners.amax(1).floor().long(), limit)
-        a, u, v = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-        area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-        extent = (high - low + 1).clamp(min=0)
-        count = torch.where(area.abs() > 1e-6, extent[:, 0] * extent[:, 1], 0)
-
-        which = torch.repeat_interleave(torch.arange(len(count), device=self._device), count)  # (C,)
-        place = torch.arange(len(which), device=self._device) - (count.cumsum(0) - count)[which]
-        x = low[which, 0] + place % extent[which, 0]
-        y = low[which, 1] + place // extent[which, 0]
-        dx, dy = x - a[which, 0], y - a[which, 1]
-        second = (dx * v[which, 1] - dy * v[which, 0]) / area[which]
-        third = (u[which, 0] * dy - u[which, 1] * dx) / area[which]
-        inside = (second >= BARELY_INSIDE) & (third >= BARELY_INSIDE) & (second + third <= 1 - BARELY_INSIDE)
-        which, x, y, second, third = which[inside], x[inside], y[inside], second[inside], third[inside]
-
-        # the nearest triangle of a sample, the first of equals: depth and number packed into one integer
-        z = torch.stack([1 - second - third, second, third], 1).mul(depths[which]).sum(1)
-        rank = (z * 1024).round().long() * len(count) + which
-        nobody = torch.iinfo(torch.int64).max
-        nearest = torch.full((rows * columns,), nobody, dtype=torch.int64, device=self._device)
-        nearest.scatter_reduce_(0, y * columns + x, rank, "amin")
-        covered = nearest != nobody
-        winner = torch.remainder(nearest[covered], len(count))
+        number = nearest_triangles(corners[None], depths[None], rows, columns).flatten()
+        index = torch.nonzero(number >= 0)[:, 0]
+        winner = number[index]
 
         # each triangle's affine map from samples to the photo
+        a, u, v = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
         inverse = torch.linalg.inv(torch.stack([u, v], -1)[winner.unique()])
-        slot = torch.zeros(len(count), dtype=torch.int64, device=self._device)
+        slot = torch.zeros(len(corners), dtype=torch.int64, device=self._device)
         slot[winner.unique()] = torch.arange(len(inverse), device=self._device)
         edges = torch.stack([sources[:, 1] - sources[:, 0], sources[:, 2] - sources[:, 0]], -1)[winner]
         field = torch.stack(
             torch.meshgrid(self._centres(left, width, FINE), self._centres(top, height, FINE), indexing="xy"), -1
         ).reshape(-1, 2)
-        index = torch.nonzero(covered)[:, 0]
         offset = torch.stack([index % columns, index // columns], 1) - a[winner]
         field[index] = (sources[winner, 0] + (edges @ (inverse[slot[winner]] @ offset[..., None]))[..., 0]).float()
         return field.reshape(rows, columns, 2)

@@ -3,11 +3,10 @@
 ExpNet learns expression from a teacher that moves only the lips, is drawn back to the teacher's landmarks while it
 blinks on command, and is corrected by a network that reads lips. PoseVAE is an autoencoder with a critic.
 
-Legend: B clips, T frames, E expression, L landmarks (iBUG, 68), P pose, Z latent, C characters of a lip reader.
+Legend: B clips, T frames, E expression, L landmarks (iBUG, 68), P pose, Z latent, W words of a lip reader.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,21 +15,7 @@ from torch.nn import functional as F
 EYES = slice(36, 48)
 EYE_CORNERS = ((39, 36), (45, 42))
 LIDS = ((37, 38, 40, 41), (43, 44, 46, 47))  # two of the upper lid, two of the lower one
-MOUTH = slice(48, 68)
-MOUTH_MARGIN = 0.4  # of the mouth's longer side, around it
-MOUTH_SIDE = 88  # pixels that lip readers see
 READ_FRAMES = 5  # consecutive frames that the lip reader of the paper sees at once
-
-
-class LipReader(Protocol):
-    """A frozen network that reads what a mouth says; the user brings it, none is shipped.
-
-    The paper takes that of Ma et al. (2022), and its sibling that listens for the logits to compare with.
-    """
-
-    def __call__(self, mouths: Tensor) -> Tensor:
-        """Mouths, RGB in 0 .. 1, shape (B, T, 3, 88, 88), to logits of characters, shape (B, T', C)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ def expnet_losses(
         landmarks: of the generated and of the teacher's face, pixels, shape (B, T, 68, 2) each; None leaves the
             landmark and eye losses out.
         eye_ratio_BT: what the eyes shall do, as `eye_ratio`, shape (B, T); needed with landmarks.
-        logits: what is read off the generated lips and what is heard, shape (B, T', C) each; None leaves it out.
+        logits: what is read off the generated lips and what is heard, shape (B, W) each; None leaves it out.
         weights: default: the paper's.
     Raises:
         ValueError: landmarks without `eye_ratio_BT`.
@@ -130,31 +115,9 @@ def landmark_loss(landmarks_BTL2: Tensor, teacher_BTL2: Tensor) -> Tensor:
     return torch.cat([squared[..., : EYES.start], squared[..., EYES.stop :]], dim=-1).mean()
 
 
-def read_loss(read_BTC: Tensor, heard_BTC: Tensor) -> Tensor:
-    """Cross entropy of the characters that are read and those that are heard, logits (B, T', C) each (Eq. 7)."""
-    return F.cross_entropy(read_BTC.transpose(1, 2), heard_BTC.detach().softmax(-1).transpose(1, 2))
-
-
-def cut_mouths(faces_BTCHW: Tensor, landmarks_BTL2: Tensor, side: int = MOUTH_SIDE) -> Tensor:
-    """Mouths as a lip reader sees them, cut around their landmarks (Fig. B4); gradients flow into the faces.
-
-    Args:
-        faces_BTCHW: rendered, shape (B, T, 3, H, W).
-        landmarks_BTL2: in their pixels, pixel centres at whole numbers + 0.5, shape (B, T, 68, 2).
-        side: pixels.
-    Returns:
-        shape (B, T, 3, side, side), black beyond the borders.
-    """
-    clips, frames, channels, height, width = faces_BTCHW.shape
-    mouth = landmarks_BTL2[:, :, MOUTH].detach().flatten(0, 1)
-    low, high = mouth.amin(1), mouth.amax(1)
-    reach = (high - low).amax(1) * (0.5 + MOUTH_MARGIN)
-    steps = (torch.arange(side, device=mouth.device) + 0.5) / side * 2 - 1
-    offsets = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)  # (side, side, 2): x, y
-    points = (low + high)[:, None, None] / 2 + reach[:, None, None, None] * offsets
-    grid = points / points.new_tensor([width, height]) * 2 - 1
-    mouths = F.grid_sample(faces_BTCHW.flatten(0, 1), grid.to(faces_BTCHW.dtype), align_corners=False)
-    return mouths.reshape(clips, frames, channels, side, side)
+def read_loss(read_BW: Tensor, heard_BW: Tensor) -> Tensor:
+    """Cross entropy of what is read against what is heard, logits (B, W) each, nats (Eq. 7)."""
+    return F.cross_entropy(read_BW, heard_BW.detach().softmax(-1))
 
 
 # ---- PoseVAE

@@ -18,6 +18,7 @@ from pipeline.features import (
     crop_square,
     extract,
     mask_boxes,
+    sound_of,
     stretch_frames,
     stretches,
 )
@@ -55,9 +56,18 @@ def test_a_row_is_whole_and_can_be_read_back(clip: Path, speech: SpeechFile):
     np.testing.assert_array_equal(again["expression"], take.expression[60:150])
     expected = speech.mel_windows(63, 153)
     assert np.abs(again["mel"].astype(np.float32) - expected).max() < 2e-3, "half precision, sound in step"
+    assert (again["sound"].reshape(-1) == np.rint(32768 * speech.samples(63, 153))).all()
     assert again.image(0).shape == (CROP, CROP, 3)
     some = Features.from_row({name: row[name] for name in (*vars(made.origin), "mel")})
     assert set(some.arrays) == {"mel"} and not some.crops
+
+
+def test_sound_that_a_lag_puts_beyond_the_recording_is_silence(speech: SpeechFile):
+    frames = speech.frames
+    early, late = sound_of(speech, -3, 4), sound_of(speech, frames - 2, frames + 5)
+    assert early.shape == late.shape == (7, 640) and not early[:3].any() and not late[2:].any()
+    assert (early[3:] == sound_of(speech, 0, 4)).all() and early[3:].any()
+    assert not sound_of(speech, frames + 1, frames + 3).any()
 
 
 def test_without_crops_no_frame_is_decoded(clip: Path, speech: SpeechFile, monkeypatch):

@@ -9,14 +9,18 @@ import torch
 from safetensors.torch import save_file
 
 from models.articulator.lip_basis import LipBasis
+from models.facespace.face_model import read_face_model
 from models.facespace.open import OpenSpace
 from models.interfaces import FPS, Motion
 from models.lips import opening_direction
+from models.sadtalker import losses
 from models.teachers.visemes import LABELLED
 from pipeline.expnet_training import ExpNetTrainable, closure_of
 from pipeline.learner import Learner, Recipe
 from pipeline.posevae_training import FADED, MOMENTS_APART, PoseVAETrainable
 from pipeline.trainables import Data, trainable_class
+from tests.models.facespace.face_model_files import write_ready
+from tests.models.teachers.tiny_lip_readers import write_lip_readers
 from tests.pipeline.made_features import make_features
 
 DATA = Data("open", 2)
@@ -97,9 +101,9 @@ def test_lips_are_told_about_their_mean(expnet):
 def test_untrained_expnet_keeps_the_reference(expnet):
     batch = batch_of(expnet, (0,), 4)
     networks = {name: net.eval() for name, net in expnet.build().items()}
-    made, teacher, _, ratio = expnet._made(networks, batch, batch["mel"].float())
-    assert made.shape == teacher.shape == (4, FPS, 64) and ratio.shape == (4, FPS)
-    assert torch.allclose(made, batch["reference"][:, None].expand_as(made), atol=1e-5)
+    told = expnet._made(networks, batch, batch["mel"].float())
+    assert told.made.shape == told.teacher.shape == (4, FPS, 64) and told.ratio.shape == (4, FPS)
+    assert torch.allclose(told.made, batch["reference"][:, None].expand_as(told.made), atol=1e-5)
 
 
 def test_labelled_speech_is_learned_from_but_not_judged_by(expnet, posevae):
@@ -194,6 +198,66 @@ def test_previews_are_motions_of_the_row(expnet, posevae):
         assert preview.start + len(preview.made) <= len(row)
 
 
-def test_another_space_is_refused():
-    with pytest.raises(ValueError, match="'bfm'"):
+def test_the_space_bfm_needs_the_face_model():
+    with pytest.raises(ValueError, match="the face model is needed: put face_model"):
         ExpNetTrainable(ExpNetTrainable.Options(), Data("bfm", 2))
+
+
+def test_expnet_learns_in_the_space_bfm(tmp_path: Path):
+    write_ready(tmp_path)
+    model = read_face_model(tmp_path)
+    small = replace(model, identity=model.identity / 50, expression=model.expression / 50)
+    small.save(tmp_path / "face_model.safetensors")
+    data = Data("bfm", 2, weights=lambda name: tmp_path / f"{name}.safetensors" if name == "face_model" else None)
+    trainable = ExpNetTrainable(ExpNetTrainable.Options(learning_rate=1e-3), data)
+    row = make_features(0)
+    assert np.allclose(changes_of(trainable, row).reshape(-1, 64).std(0), row["expression"].std(0), rtol=0.6)
+    batch, learner = batch_of(trainable, (0, 1), 4), Learner(trainable, Recipe(steps=20), CPU)
+    totals = [float(learner.learn(batch)["expnet/total"]) for _ in range(20)]
+    assert np.mean(totals[-3:]) < 0.95 * np.mean(totals[:3])
+    assert all(np.isfinite(value) for value in learner.validate([batch]).values())
+
+
+# ---- lip reading
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory) -> ExpNetTrainable:
+    """ExpNet with the lip-reading loss and no other wish to move lips."""
+    video, audio = write_lip_readers(tmp_path_factory.mktemp("readers"))
+    found = {"lipreading_video": video, "lipreading_audio": audio}
+    return ExpNetTrainable(ExpNetTrainable.Options(read=5.0, noise=0), Data("open", 2, weights=found.get))
+
+
+def test_lip_reading_is_learned_from_where_its_networks_are_there(expnet, reading):
+    assert reading.warnings() == [] and "sound" in reading.columns and "sound" not in expnet.columns
+    batch = batch_of(reading, (0, 1), 4)
+    assert batch["sound"].shape == (4, FPS * 640) and batch["sound"].dtype == torch.int16
+    learner = Learner(reading, Recipe(steps=2), CPU)
+    shown = learner.learn(batch)
+    assert shown["expnet/read"] > 0 and "read" in learner.validate([batch])
+    assert not any(name.startswith("lip_reading") for name in reading.export(learner.networks))
+    assert learner.state()["networks"]["lip_reading"] == {}, "checkpoints don't carry the user's networks"
+
+
+def test_the_lip_reader_moves_lips(reading):
+    """Its loss alone changes what ExpNet is told to do."""
+    batch = batch_of(reading, (0,), 4)
+    networks = reading.build()
+    made = reading._made(networks, batch, batch["mel"].float()).made.detach().requires_grad_()
+    logits = reading._read(networks, batch, made, torch.Generator().manual_seed(0))
+    losses.read_loss(*logits).backward()
+    moved = made.grad.abs().amax((0, 2)) > 0
+    assert moved.sum() == losses.READ_FRAMES and moved.nonzero().diff(dim=0).eq(1).all()
+
+
+def test_what_lip_reading_lacks_is_told(expnet, tmp_path: Path):
+    (told,) = expnet.warnings()
+    assert "no lip-reading loss" in told and "lrw_resnet18_dctcn_video.pth.tar" in told and "audio" in told
+    video, _ = write_lip_readers(tmp_path)
+    one = ExpNetTrainable(ExpNetTrainable.Options(), Data("open", 2, weights={"lipreading_video": video}.get))
+    assert "dctcn_audio" in one.warnings()[0] and "dctcn_video" not in one.warnings()[0]
+    both = {"lipreading_video": video, "lipreading_audio": video}
+    wrong = ExpNetTrainable(ExpNetTrainable.Options(), Data("open", 2, weights=both.get))
+    with pytest.raises(ValueError, match="not the lip reader for audio"):
+        wrong.warnings()

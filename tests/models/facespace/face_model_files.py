@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from models.facespace.bfm import EXPRESSION_VERTICES
+from models.facespace.face_model import EXPRESSION_VERTICES
 
 CROP = 200  # vertices of the cropped face
 
@@ -18,6 +18,8 @@ def write_ready(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
         "idBase": generator.normal(size=(3 * CROP, 80)),
         "exBase": generator.normal(size=(3 * CROP, 64)),
         "keypoints": generator.permutation(CROP)[None, :68] + 1,
+        "tri": _triangles(generator),
+        "meantex": generator.uniform(0, 255, (1, 3 * CROP)),
     }
     savemat(folder / "BFM_model_front.mat", arrays)
     return arrays
@@ -33,11 +35,13 @@ def write_parts(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
     people, sizes = generator.normal(size=(3 * basel, 81)).astype(np.float32), generator.uniform(1, 9, (81, 1))
     modes = generator.normal(size=(66, 3 * EXPRESSION_VERTICES)).astype(np.float32)
     strengths = generator.uniform(1, 9, 66)
-    points = generator.permutation(CROP)[None, :68] + 1
-    savemat(folder / "01_MorphableModel.mat", {"shapeMU": mean, "shapePC": people, "shapeEV": sizes})
+    points, triangles = generator.permutation(CROP)[None, :68] + 1, _triangles(generator)
+    colours = generator.uniform(0, 255, (3 * basel, 1))
+    shapes = {"shapeMU": mean, "shapePC": people, "shapeEV": sizes, "texMU": colours}
+    savemat(folder / "01_MorphableModel.mat", shapes)
     savemat(folder / "BFM_front_idx.mat", {"idx": crop[:, None] + 1})
     savemat(folder / "BFM_exp_idx.mat", {"trimIndex": trimmed[:, None] + 1})
-    savemat(folder / "facemodel_info.mat", {"keypoints": points})
+    savemat(folder / "facemodel_info.mat", {"keypoints": points, "tri": triangles})
     np.savetxt(folder / "std_exp.txt", strengths[None])
     header = np.array([66], "<i4").tobytes() + np.zeros(3 * EXPRESSION_VERTICES, "<f4").tobytes()
     (folder / "Exp_Pca.bin").write_bytes(header + modes.astype("<f4").tobytes())
@@ -48,4 +52,11 @@ def write_parts(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
         "idBase": people[rows.ravel(), :80] * sizes[:80, 0] / 1e5,
         "exBase": (modes[:64, own.ravel()] * strengths[:64, None]).T / 1e5,
         "keypoints": points,
+        "tri": triangles,
+        "meantex": colours[rows.ravel(), 0],
     }
+
+
+def _triangles(generator: np.random.Generator) -> np.ndarray:
+    """As MATLAB counts vertices, from 1."""
+    return generator.integers(1, CROP + 1, (300, 3))

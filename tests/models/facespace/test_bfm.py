@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from models.facespace import camera
 from models.facespace.alignment5 import STANDARD_FACE, align
-from models.facespace.bfm import BfmSpace, FaceModel, FaceModelError, read_face_model
+from models.facespace.bfm import BfmSpace
 from models.facespace.deep3d import to_deep3d
+from models.facespace.face_model import FaceModel, FaceModelError, read_face_model
 from models.sadtalker.recon import ReconNet
 from tests.models.facespace.face_model_files import write_parts, write_ready
 from tests.models.tiny_pack import network
@@ -29,6 +31,19 @@ def check(model: FaceModel, arrays: dict[str, np.ndarray]) -> None:
     assert np.allclose(model.expression, wanted.transpose(2, 0, 1), rtol=1e-4, atol=1e-9)
     wanted = arrays["idBase"].reshape(-1, 3, 80)[points]
     assert np.allclose(model.identity, wanted.transpose(2, 0, 1), rtol=1e-4, atol=1e-9)
+    check_mouth(model, arrays)
+
+
+def check_mouth(model: FaceModel, arrays: dict[str, np.ndarray]) -> None:
+    """Vertices of the inner lips are where, move as, and are as bright as the landmarks' are."""
+    mouth, points = model.mouth, arrays["keypoints"].ravel() - 1
+    assert mouth is not None and mouth.triangles.max() < len(mouth.mean) == len(mouth.brightness)
+    inner = [60, 61, 62, 63, 64, 65, 66, 67]
+    assert np.allclose(mouth.mean[mouth.rim], model.mean[inner] * [1, -1, -1], rtol=1e-4, atol=1e-6)
+    assert np.allclose(mouth.expression[:, mouth.rim], model.expression[:, inner] * [1, -1, -1], rtol=1e-4, atol=1e-6)
+    red, green, blue = np.asarray(arrays["meantex"]).reshape(-1, 3)[points[inner]].T / 255
+    assert np.allclose(mouth.brightness[mouth.rim], 0.299 * red + 0.587 * green + 0.114 * blue, atol=1e-5)
+    assert mouth.side == pytest.approx(np.linalg.norm(model.mean[45] - model.mean[36]), rel=1e-4)
 
 
 def test_cropped_model(tmp_path: Path):
@@ -36,6 +51,21 @@ def test_cropped_model(tmp_path: Path):
     model.save(tmp_path / "kept.safetensors")
     again = FaceModel.load(tmp_path / "kept.safetensors")
     assert np.array_equal(again.expression, model.expression) and again.source == "BFM_model_front.mat"
+    assert again.mouth is not None and model.mouth is not None
+    for name, value in vars(model.mouth).items():
+        assert np.array_equal(getattr(again.mouth, name), value), name
+
+
+def test_files_without_a_mesh_are_enough_for_landmarks(tmp_path: Path):
+    arrays = write_ready(tmp_path)
+    del arrays["tri"]
+    savemat(tmp_path / "BFM_model_front.mat", arrays)
+    model = read_face_model(tmp_path)
+    model.save(tmp_path / "kept.safetensors")
+    assert model.mouth is None and FaceModel.load(tmp_path / "kept.safetensors").mouth is None
+    (tmp_path / "other.safetensors").write_bytes(b"nothing")
+    with pytest.raises(FaceModelError, match=r"other.safetensors is no face model that jobs.weights has imported"):
+        FaceModel.load(tmp_path / "other.safetensors")
 
 
 def test_model_put_together_from_its_makers_files(tmp_path: Path):
