@@ -1,5 +1,6 @@
 """Runners of SadTalker's renderer: face-vid2vid, the mapping network and the face reconstruction."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,11 @@ from models.facevid2vid.painter import Painter
 from models.sadtalker.mapping import MappingNet
 from models.sadtalker.recon import ReconNet
 from models.sadtalker.windows import coefficient_windows
-from tests.parity.golden import Golden
+from tests.parity.golden import Golden, Named
 from tests.parity.registry import Limit, Outputs, runner
 
-EVERY = 4  # samples of a size that is stored thinned out
+THINNED = re.compile(r"(\w+)_s(\d+)")  # an output of which every so many samples are stored
+MAPS = {"deformation": slice(1, 4), "decoder_in": slice(2, 4), "mask": slice(2, 5)}  # axes that are thinned out
 
 
 def motion_sizes(args: Mapping[str, Any]) -> dict[str, int]:
@@ -30,7 +32,8 @@ def motion_sizes(args: Mapping[str, Any]) -> dict[str, int]:
 
 
 def build_generator(args: Mapping[str, Any]) -> Generator:
-    decoder = args.get("decoder", {})
+    decoder = Named("decoder's argument", args.get("decoder") or {})
+    motion = Named("motion network's argument", args["dense_motion_params"])
     return Generator(
         keypoints=args["num_kp"],
         width=args["block_expansion"],
@@ -39,7 +42,7 @@ def build_generator(args: Mapping[str, Any]) -> Generator:
         channels=args["reshape_channel"],
         depth=args["reshape_depth"],
         resblocks=args["num_resblocks"],
-        motion=motion_sizes(args["dense_motion_params"]),
+        motion=motion_sizes(motion),
         decoder={"outside": decoder["out_channels"], "hidden": decoder["spade_hidden"]} if decoder else {},
     )
 
@@ -66,7 +69,16 @@ def build_mapping(args: Mapping[str, Any]) -> MappingNet:
     )
 
 
-def picture(golden: Golden) -> Tensor:
+def nested(golden: Golden, name: str) -> Mapping[str, Any]:
+    """Arguments of one of several networks of a golden."""
+    return Named(f"argument of '{name}'", golden.args[name])
+
+
+def pictures(golden: Golden) -> Tensor:
+    """Pictures of a golden in 0 .. 1, shape (B, 3, H, W)."""
+    for name in ("image", "source_image"):
+        if name in golden.inputs:
+            return golden.inputs[name]
     return golden.inputs["image_u8"].float() / 255
 
 
@@ -83,55 +95,52 @@ def run_dense_motion(golden: Golden) -> Outputs:
     return {"mask": flow.mask, "deformation": flow.deformation, "occlusion_map": flow.occlusion}
 
 
-@runner("spade_generator")
+# Dropping weights below a threshold is not continuous: single pixels differ between any two orders of summation, so
+# that the largest error says little.
+@runner("spade_generator", "full_generator", "generator", limits={"prediction": Limit(mean=2e-4)})
 def run_generator(golden: Golden) -> Outputs:
     network, given = build_generator(golden.args), golden.inputs
     golden.fill(network)
-    painted = network(given["source_image"], given["kp_source"], given["kp_driving"])
-    return {"prediction": painted.frame, "mask": painted.flow.mask, "occlusion_map": painted.flow.occlusion}
-
-
-# Dropping weights below a threshold is not continuous: single pixels differ between any two orders of summation, so
-# that the largest error says little.
-@runner("full_generator", limits={"prediction": Limit(mean=2e-4)})
-def run_full_generator(golden: Golden) -> Outputs:
-    network, given = build_generator(golden.args), golden.inputs
-    golden.fill(network)
-    painted = network(picture(golden), given["kp_source"], given["kp_driving"])
-    return {
+    painted = network(pictures(golden), given["kp_source"], given["kp_driving"])
+    maps = {"deformation": painted.flow.deformation, "decoder_in": painted.steer, "mask": painted.flow.mask}
+    outputs = {
         "prediction": painted.frame,
         "occlusion_map": painted.flow.occlusion,
         "mask_mean": painted.flow.mask.mean((2, 3, 4)),
-        "deformation_s4": painted.flow.deformation[:, ::EVERY, ::EVERY, ::EVERY],
-        "decoder_in_s4": painted.steer[:, :, ::EVERY, ::EVERY],
+        **maps,
     }
+    for name in golden.outputs:
+        if (thinned := THINNED.fullmatch(name)) and thinned[1] in maps:
+            whole, axes = maps[thinned[1]], MAPS[thinned[1]]
+            every = [slice(None)] * whole.ndim
+            every[axes] = [slice(None, None, int(thinned[2]))] * (axes.stop - axes.start)
+            outputs[name] = whole[tuple(every)]
+    return outputs
 
 
-@runner("kp_detector", "full_kp_extractor")
+@runner("kp_detector", "full_kp_extractor", "kp_extractor")
 def run_detector(golden: Golden) -> Outputs:
-    network = build_detector(golden.args)
+    network, image = build_detector(golden.args), pictures(golden)
     golden.fill(network)
-    if "image" not in golden.inputs:
-        return {"kp": network(picture(golden))}
-    image = golden.inputs["image"]
     return {"kp": network(image), "down": network.down(image)}
 
 
-@runner("full_he_estimator")
+@runner("full_he_estimator", "he_estimator")
 def run_estimator(golden: Golden) -> Outputs:
     args = golden.args
     network = HeadEstimator(args["num_kp"], args["block_expansion"], args["max_features"], args["num_bins"])
     golden.fill(network)
-    return head_outputs(network(picture(golden)))
+    return head_outputs(network(pictures(golden)))
 
 
 @runner("kp_transform")
 def run_placing(golden: Golden) -> Outputs:
-    given = golden.inputs
+    """In the inputs' own precision: there are no weights."""
+    given = golden.exact_inputs
     head = Head(given["yaw"], given["pitch"], given["roll"], given["t"], given["exp"])
     turn = angles(head)
     expressionless = head._replace(expression=torch.zeros_like(head.expression))
-    forced = Angles(given["yaw_in"], given["pitch_in"], given["roll_in"])
+    forced = Angles(*(given.get(f"{name}_in", angle) for name, angle in turn._asdict().items()))
     return {
         "deg_yaw": turn.yaw,
         "deg_pitch": turn.pitch,
@@ -143,45 +152,58 @@ def run_placing(golden: Golden) -> Outputs:
     }
 
 
-@runner("mapping", "full_mapping_109", "full_mapping_229")
+@runner("mapping", "full_mapping_109", "full_mapping_229", "full_mapping")
 def run_mapping(golden: Golden) -> Outputs:
     network = build_mapping(golden.args)
     golden.fill(network)
     return head_outputs(network(golden.inputs["semantics"]))
 
 
-@runner("full_face_3drecon")
+@runner("full_face_3drecon", "face_3drecon")
 def run_reconstruction(golden: Golden) -> Outputs:
-    network = ReconNet()
+    first = golden.state.get("backbone.conv1.weight")
+    network = ReconNet() if first is None else ReconNet(len(first))
     golden.fill(network)
-    return {"coeff257": network(picture(golden))}
+    return {"coeff257": network(pictures(golden))}
 
 
 @runner("make_animation")
 def run_animation(golden: Golden) -> Outputs:
-    """The whole of the fast path: frames of a clip from coefficients."""
-    args, given = golden.args, golden.inputs
+    """The whole of the fast path: frames of a clip from coefficients, and with the head turned by other angles.
+
+    Of the clip's frames, the golden may hold the first ones only.
+    """
+    given = golden.inputs
     generator, detector, mapping = (
-        build_generator(args["generator"]),
-        build_detector(args["kp_detector"]),
-        build_mapping(args["mapping"]),
+        build_generator(nested(golden, "generator")),
+        build_detector(nested(golden, "kp_detector")),
+        build_mapping(nested(golden, "mapping")),
     )
-    golden.sibling("spade_generator").fill(generator)
+    if any(name.startswith("generator.") for name in golden.state):
+        golden.fill(generator, "generator.")
+    else:
+        golden.sibling("spade_generator").fill(generator)
     golden.fill(detector, "kp_extractor.")
     golden.fill(mapping, "mapping.")
     painter = Painter(generator)
-    canonical = detector(given["source_image"])
-    look = painter.look(given["source_image"], place(canonical, mapping(given["source_semantics"][:1])))
+    image, source = given["source_image"][:1], given["source_semantics"][:1]
+    canonical = detector(image)
+    look = painter.look(image, place(canonical, mapping(source)))
     rows = given["coeffs"].numpy()
-    heads = mapping(torch.from_numpy(coefficient_windows(rows, np.arange(len(rows)))))
-    frames = [painter(look, place(canonical, one(heads, t)))[0] for t in range(len(rows))]
-    # the clip's frames lie in the strips one after the other
-    yaw_T = given["yaw_c_seq"].flatten()[: len(golden.outputs["frames_yaw"])]
-    turned = [
-        painter(look, place(canonical, one(heads, t), angles(one(heads, t))._replace(yaw=yaw[None])))[0]
-        for t, yaw in enumerate(yaw_T)
-    ]
-    return {"frames": torch.stack(frames), "frames_yaw": torch.stack(turned)}
+    heads = mapping(torch.from_numpy(coefficient_windows(rows, np.arange(len(rows)), source.shape[2] // 2)))
+
+    def paint(frame: int, turn: dict[str, Tensor]) -> Tensor:
+        head = one(heads, frame)
+        return painter(look, place(canonical, head, angles(head)._replace(**turn)))[0]
+
+    outputs = {}
+    for name, stored in golden.outputs.items():
+        turned = name.removeprefix("frames").removeprefix("_").split("_")
+        # the clip's frames lie in the strips one after the other
+        tracks = {axis: given[f"{axis}_c_seq"].flatten() for axis in turned if axis}
+        frames = [paint(t, {axis: track[t : t + 1] for axis, track in tracks.items()}) for t in range(len(stored))]
+        outputs[name] = torch.stack(frames)
+    return outputs
 
 
 def one(heads: Head, frame: int) -> Head:

@@ -1,7 +1,8 @@
 """Goldens: what reference networks gave for known weights and inputs, one JSON and one safetensors file per case.
 
 Tensors are named `state.<key>`, `in.<name>` and `out.<name>`. Large networks come without weights: these follow from
-names and shapes by a recipe (`draw_state`), whose check sums are in the JSON.
+names and shapes by a recipe (`draw_state`), whose check sums are in the JSON. Networks of ours compute in float32:
+their weights and inputs are read as such, whatever they are stored as.
 """
 
 import hashlib
@@ -13,16 +14,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from models.checkpoint import compare
 
 POWER_ITERATIONS = 3  # that spectral-norm vectors of drawn weights have behind them
 MASK_GAIN = 10  # of convolutions that end in `mask.weight`, so that some masks are near 0 and some near 1
 CHECK_TOLERANCE = 1e-9  # relative, of sums of float64
+# What the goldens' makers recommend where a network's error in float32, against float64, was measured.
+ATOL_PER_ERROR, LEAST_ATOL, RTOL = 10, 2e-6, 1e-4  # the second per unit of the output's range
 
 
 class GoldenError(ValueError):
-    """Weights that should have been those of the golden are not."""
+    """A golden can't be run: a file is damaged, something is missing, or it is of another network than ours."""
+
+
+class Named(dict[str, Any]):
+    """Part of a golden, by name; asking for what it doesn't hold is an error that says so.
+
+    Args:
+        what: it is, for the error.
+    """
+
+    def __init__(self, what: str, content: Mapping[str, Any]):
+        super().__init__(content)
+        self._what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise GoldenError(f"the golden has no {self._what} {name!r}")
 
 
 @dataclass(frozen=True)
@@ -40,39 +61,70 @@ class Golden:
     tensors: Mapping[str, Tensor]
 
     @property
-    def name(self) -> str:
-        """The case: the file's name, by which runners are registered."""
-        return self.path.stem
-
-    @property
     def args(self) -> Mapping[str, Any]:
         """The reference's constructor arguments; {} where it has none."""
-        return self._fact("args")
+        return Named("argument", self._fact("args"))
 
     @property
-    def tolerances(self) -> Mapping[str, Mapping[str, float]]:
-        """`atol` and `rtol` per output, as far as the JSON gives them."""
-        return self._fact("tolerance")
+    def inputs(self) -> Mapping[str, Tensor]:
+        """What networks are given: numbers with a point in float32."""
+        return Named("input", {name: _as_float32(tensor) for name, tensor in self._part("in.").items()})
 
     @property
-    def inputs(self) -> dict[str, Tensor]:
-        return self._part("in.")
+    def exact_inputs(self) -> Mapping[str, Tensor]:
+        """The same as stored, for what is computed in the inputs' own precision."""
+        return Named("input", self._part("in."))
 
     @property
-    def outputs(self) -> dict[str, Tensor]:
-        return self._part("out.")
+    def outputs(self) -> Mapping[str, Tensor]:
+        """As stored."""
+        return Named("output", self._part("out."))
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Stored weights by the reference's own names; {} where they follow the recipe."""
-        return self._part("state.")
+        """Stored weights by the reference's own names, float32; {} where they follow the recipe."""
+        return {name: _as_float32(tensor) for name, tensor in self._part("state.").items()}
 
-    def sibling(self, name: str) -> "Golden":
-        """Another case of the same folder."""
-        return read_golden(self.path.with_name(f"{name}.json"))
+    @property
+    def drawn_tensors(self) -> int:
+        """How many tensors the recipe draws; 0 where weights are stored."""
+        return int(self._fact("procedural").get("n_state_tensors", 0))
+
+    @property
+    def lost(self) -> list[str]:
+        """Outputs that the JSON lists and the safetensors file lacks."""
+        listed = (name.removeprefix("out.") for name in self._fact("tensors") if name.startswith("out."))
+        return [name for name in listed if name not in self.outputs]
+
+    def tolerance(self, output: str) -> Mapping[str, float]:
+        """`atol` and `rtol` of an output, as far as the JSON gives them.
+
+        Without a tolerance, the one that the goldens' makers recommend for the measured error of float32.
+        """
+        if given := self._fact("tolerance").get(output):
+            return given
+        measured = self._fact("fp32_vs_fp64").get(output, {})
+        if "max_abs" not in measured:
+            return {}
+        floor = LEAST_ATOL * max(1.0, measured.get("out_absmax", 1.0))
+        return {"atol": max(ATOL_PER_ERROR * measured["max_abs"], floor), "rtol": RTOL}
+
+    def sibling(self, module: str) -> "Golden":
+        """Another case of the same folder and, if there is one, of the same variant.
+
+        Raises:
+            GoldenError: there is none.
+        """
+        found = [(path, facts) for path in sorted(self.path.parent.glob("*.json")) if (facts := _try_facts(path))]
+        found = [(path, facts) for path, facts in found if module in (path.stem, facts.get("module"))]
+        if not found:
+            raise GoldenError(f"the golden needs that of '{module}' beside it")
+        variant = self.facts.get("variant")
+        path, _ = min(found, key=lambda case: (case[1].get("variant") != variant, case[0].stem != module))
+        return read_golden(path)
 
     def fill(self, network: nn.Module, prefix: str = "") -> None:
-        """Give a network the golden's weights, strictly, and put it into evaluation mode.
+        """Give a network the golden's weights, all of them, and put it into evaluation mode.
 
         Args:
             network: with the reference's names, after `prefix`.
@@ -84,7 +136,9 @@ class Golden:
             state = draw_state(recipe, network.state_dict())
         else:
             state = {n.removeprefix(prefix): t for n, t in self.state.items() if n.startswith(prefix)}
-        network.load_state_dict(state, strict=True)
+        if differences := compare(network, state):
+            raise GoldenError(f"the golden's weights are not those of our {type(network).__name__}: {differences}")
+        network.load_state_dict(state, strict=False)  # what is counted in training may be missing
         network.eval().requires_grad_(False)
 
     def _fact(self, key: str) -> Mapping[str, Any]:
@@ -94,10 +148,42 @@ class Golden:
         return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
 
 
+def read_facts(path: Path) -> Any:
+    """What a case's JSON says. Raises GoldenError if it is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise GoldenError(f"{path.name} is no JSON: {error}") from error
+
+
 def read_golden(path: Path) -> Golden:
-    """The case of one JSON file."""
-    stored = path.with_suffix(".safetensors")
-    return Golden(path, json.loads(path.read_text("utf-8")), load_file(stored) if stored.exists() else {})
+    """The case of one JSON file.
+
+    Raises:
+        GoldenError: one of its files is damaged, or the tensors that the JSON lists are not there.
+    """
+    facts, stored = read_facts(path), path.with_suffix(".safetensors")
+    if not stored.exists():
+        if isinstance(facts, dict) and facts.get("tensors"):
+            raise GoldenError(f"{stored.name} is missing")
+        return Golden(path, facts, {})
+    try:
+        return Golden(path, facts, load_file(stored))
+    except SafetensorError as error:
+        raise GoldenError(f"{stored.name} is damaged: {error}") from error
+
+
+def _try_facts(path: Path) -> dict[str, Any]:
+    """What a JSON says, if it is a case's."""
+    try:
+        facts = read_facts(path)
+    except GoldenError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def draw_state(recipe: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,11 +7,13 @@ golden's names:
     def run_mapping(golden: Golden) -> Outputs:
         ...
 
-Everything goes by the JSON: goldens with other sizes, weights and seeds run through the same functions.
+Everything goes by the JSON and the tensors: goldens with other sizes, batches, weights and seeds run through the same
+functions. A runner may make more outputs than a golden holds, and leaves out those whose inputs it lacks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -36,7 +38,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Runner:
-    """A function that makes a golden's outputs, and the limits of outputs by their names."""
+    """A function that makes a golden's outputs, and the limits of outputs by their names (`fnmatch` patterns)."""
 
     run: Callable[[Golden], Outputs]
     limits: Mapping[str, Limit]
@@ -51,7 +53,7 @@ def runner(
     """Register a function for cases.
 
     Args:
-        cases: names of golden files, without their endings.
+        cases: names of golden files, without their endings, or of modules in their JSON.
         limits: per output.
     Raises:
         ValueError: if a case has a runner already.
@@ -65,3 +67,19 @@ def runner(
         return run
 
     return register
+
+
+def find_runner(case: str, facts: Any) -> Runner | None:
+    """Who runs a case: by the file's name, by the module that its JSON names, or by how one of them begins.
+
+    Args:
+        case: the file's name, without its ending.
+        facts: the JSON's content.
+    """
+    module = facts.get("module") if isinstance(facts, dict) else None
+    names = [case, *([module] if isinstance(module, str) else [])]
+    for name in names:
+        if name in RUNNERS:
+            return RUNNERS[name]
+    begun = [known for known in RUNNERS for name in names if name.startswith(f"{known}_")]
+    return RUNNERS[max(begun, key=len)] if begun else None
