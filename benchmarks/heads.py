@@ -1,10 +1,11 @@
 """How heads move: motion systems against the real heads of the same videos.
 
-    python -m benchmarks.heads --features features --videos videos.csv [--split validation]
+    python -m benchmarks.heads --features features [--videos videos.csv] [--split validation]
                                [--systems envelope articulator sadtalker] [--pack FOLDER] [--json FILE]
 
-`--features` is what `python -m jobs.prepare videos=videos.csv out=features` wrote. Every system hears the sound of a
-video and moves a head that looks straight ahead, with five seeds; rows are means over the videos:
+`--features` is what `python -m jobs.prepare videos=videos.csv out=features` wrote; `--videos` is only needed for
+features without sound, as in `benchmarks.lips`. Every system hears the sound of a video and moves a head that looks
+straight ahead, with five seeds; rows are means over the videos:
 
     diversity     standard deviation over time of yaw, pitch and roll, degrees
     speed         degrees per second
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.lips import Shot, build, generate, read_shots
+from benchmarks.lips import VIDEOS_HELP, Shot, build, generate, read_shots
 from models import registry
 from models.interfaces import FPS
 from pipeline.hearing import find_beats
@@ -39,7 +40,7 @@ def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--videos", help=VIDEOS_HELP)
     parser.add_argument("--split", default="validation")
     parser.add_argument("--systems", nargs="+", default=list(registry.MOTION_SYSTEMS))
     parser.add_argument("--pack", type=Path)

@@ -1,11 +1,13 @@
 """What motion systems know of lips: against real faces of speakers they have not seen, and against labelled speech.
 
-    python -m benchmarks.lips --features features --videos videos.csv [--labelled labelled] [--split validation]
+    python -m benchmarks.lips --features features [--videos videos.csv] [--labelled labelled] [--split validation]
                               [--systems envelope articulator sadtalker] [--pack FOLDER] [--json FILE]
 
 `--features` is what `python -m jobs.prepare videos=videos.csv out=features` wrote, `--labelled` the output folder of
-`python -m scripts.make_labelled_speech`, `--pack` a pack of own weights. Every system hears the sound track of a video,
-brought into step, and moves the face that the video shows; what its lips do is compared with what the real ones did:
+`python -m scripts.make_labelled_speech`, `--pack` a pack of own weights. Features of earlier versions have no column
+`sound`: they need `--videos`, what `videos=` was, to hear the videos themselves. Every system hears the sound track of
+a video, brought into step, and moves the face that the video shows; what its lips do is compared with what the real
+ones did:
 
     opening, width   correlation with the real opening and width of the mouth
     distance         mean distance of lips and chin from the real ones, both about their means, in percent of the
@@ -21,9 +23,9 @@ Videos under 90 frames are left out. Intervals are 95 % bootstrap intervals of t
 """
 
 import argparse
-import csv
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +38,19 @@ from models.articulator.lip_basis import LipBasis
 from models.controls import Controls
 from models.facespace import camera
 from models.facespace.open import OpenSpace
-from models.interfaces import SAMPLES_PER_FRAME, FaceFit, Motion, MotionSystem
+from models.interfaces import FaceFit, Motion, MotionSystem
 from models.lips import opening_direction, width_direction
 from models.packs import Pack, shipped_pack
+from models.teachers.visemes import LABELLED
 from pipeline.audio import SpeechFile
-from pipeline.features import META_COLUMNS, Features
+from pipeline.cache import fetch
+from pipeline.config import CacheConfig
+from pipeline.errors import SetupError, TalkfarmError
+from pipeline.features import META_COLUMNS, Features, sound_of
 from pipeline.metrics.sync import bilabial_closure, closure_by_chance, find_silence, voice_level
+from pipeline.samples import listed_rows
 from pipeline.speech import decode_speech
+from pipeline.talking_videos import read_videos
 
 LEAST_FRAMES = 90
 LAGS = 6
@@ -50,6 +58,8 @@ SETTLED_FRAMES = 5  # into a silence
 LEAST_SILENT = 10  # frames, for a video to count
 ROUNDS = 2000
 SIDE_PX, MIDDLE_PX = 200.0, 128.0  # of the faces that systems are given
+SOUND = "sound"  # column of features
+VIDEOS_HELP = "table or folder of the videos, as given to jobs.prepare; only needed for features without sound"
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--videos", help=VIDEOS_HELP)
     parser.add_argument("--labelled", type=Path)
     parser.add_argument("--split", default="validation")
     parser.add_argument("--systems", nargs="+", default=list(registry.MOTION_SYSTEMS))
@@ -106,34 +116,69 @@ def build(system: str, pack: Path | None) -> MotionSystem:
     return registry.build_motion_system(system, own)
 
 
-def read_shots(features: Path, videos: Path, split: str, work: Path) -> list[Shot]:
-    """The videos of a split of prepared features, whole, with their sound."""
-    with videos.open(newline="") as file:
-        paths = {row["id"]: videos.parent / row["video"] for row in csv.DictReader(file)}
-    rows: dict[str, list[Features]] = {}
-    for file in sorted((features / "features").glob("*.parquet")):
-        for row in pq.read_table(file, columns=[*META_COLUMNS, "expression", "pose", "seen"]).to_pylist():
-            if row["split"] == split and row["video_id"] in paths:
-                rows.setdefault(row["video_id"], []).append(Features.from_row(row))
-    shots = []
-    for name, parts in sorted(rows.items()):
-        parts.sort(key=lambda part: part.origin.start)
-        expression, pose, seen = (
-            np.concatenate([part[key] for part in parts]) for key in ("expression", "pose", "seen")
-        )
-        expression, pose = _filled(expression, seen), _filled(pose, seen)
-        if len(expression) < LEAST_FRAMES:
-            continue
-        decode_speech(paths[name], work / "heard.pcm")
-        samples = np.fromfile(work / "heard.pcm", "<i2")
-        first = (parts[0].origin.start + parts[0].origin.lag) * SAMPLES_PER_FRAME
-        wanted = len(expression) * SAMPLES_PER_FRAME
-        inside = samples[max(0, first) : max(0, first + wanted)]
-        before = max(0, -first)
-        padded = np.pad(inside, (before, wanted - before - len(inside)))
-        padded.tofile(work / f"{name}.pcm")
-        shots.append(Shot(name, SpeechFile(work / f"{name}.pcm"), expression, pose, voice_level(padded / 32768)))
+def read_shots(features: Path, videos: str | None, split: str, work: Path) -> list[Shot]:
+    """The videos of a split of prepared features, whole, with their sound. Labelled speech is left out.
+
+    Args:
+        features: the folder.
+        videos: what the features were made of; with it, videos that it doesn't list are left out.
+        split: "train", "validation" or "test".
+        work: folder for the sound.
+    Raises:
+        SystemExit: with a sentence, if videos or features can't be used.
+    """
+    try:
+        listed = None if videos is None else {video.id: video.video for video in read_videos(videos)}
+        takes: dict[tuple[str, str], list[Features]] = {}
+        for row in _read_rows(features, split):
+            if listed is None or row.origin.video_id in listed:
+                takes.setdefault((row.origin.video_id, row.origin.sha256), []).append(row)
+        shots = []
+        for (name, _), parts in sorted(takes.items()):
+            parts.sort(key=lambda part: part.origin.start)
+            expression, pose, seen = (
+                np.concatenate([part[key] for part in parts]) for key in ("expression", "pose", "seen")
+            )
+            if len(seen) < LEAST_FRAMES or not seen.any():
+                continue
+            samples = _sound(parts, listed[name] if listed else None, work)
+            pcm = work / f"{len(shots):05d}.pcm"
+            samples.tofile(pcm)
+            moved = (_filled(expression, seen), _filled(pose, seen))
+            shots.append(Shot(name, SpeechFile(pcm), *moved, voice_level(samples / 32768)))
+    except (SetupError, TalkfarmError) as error:
+        raise SystemExit(str(error)) from error
+    if not shots:
+        among = f" that --videos={videos} lists" if videos else ""
+        raise SystemExit(f"{features}: no video of the split '{split}'{among} has {LEAST_FRAMES} frames with a face")
     return shots
+
+
+def _read_rows(folder: Path, split: str) -> Iterator[Features]:
+    """Rows of real videos."""
+    listed = listed_rows(str(folder))
+    for path in sorted((folder / "features").glob("*.parquet")):
+        file = pq.ParquetFile(path)
+        sound = [SOUND] if SOUND in file.schema_arrow.names else []
+        for row in file.read([*META_COLUMNS, "expression", "pose", "seen", *sound], use_threads=False).to_pylist():
+            if row["split"] != split or row["speaker"].startswith(LABELLED) or not listed(row):
+                continue
+            if row["space"] != "open":
+                raise SetupError([f"{folder} holds coefficients of the space '{row['space']}': they can't be compared"])
+            yield Features.from_row(row)
+
+
+def _sound(parts: list[Features], video: str | None, work: Path) -> np.ndarray:
+    """Samples of a video's rows, in step with them: of the rows, or else of the video; int16, shape (T * 640,)."""
+    if all(SOUND in part.arrays for part in parts):
+        return np.concatenate([part[SOUND].reshape(-1) for part in parts])
+    if video is None:
+        problem = f"the features of video '{parts[0].origin.video_id}' have no column '{SOUND}': name its --videos too"
+        raise SetupError([f"{problem}, or prepare it again"])
+    cache, heard = CacheConfig(), work / "heard.pcm"
+    decode_speech(fetch(video, cache.folder, cache.max_gb * 1e9).path, heard)
+    first = parts[0].origin.start + parts[0].origin.lag
+    return sound_of(SpeechFile(heard), first, first + sum(map(len, parts))).reshape(-1)
 
 
 def _compare(system, shots: list[Shot]) -> dict[str, list[float]]:

@@ -74,7 +74,7 @@ class Origin:
         sha256: of the video.
         speaker, language: of the manifest; the speaker is never empty.
         split: "train", "validation" or "test"; all rows of a speaker have the same.
-        identity: number of the speaker, from 0 on, for good.
+        identity: number of the speaker, from 0 on, for good; below 0 for voices of labelled speech.
         style: number of the speaker among those of the training split, from 0 on, for good; -1 in other splits.
         space: coefficient space of expression and pose.
         start: first frame, at 25 fps from the video's beginning.

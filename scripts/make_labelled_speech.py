@@ -7,11 +7,10 @@ Needs libespeak-ng (its events name each phoneme as it is spoken) and, for a sec
 programs say is used, never their code. Every utterance becomes a row of the features that `jobs.prepare` writes, with
 expressions from `models.teachers.visemes`, a head that stands still, and no pictures; beside them lie the sound of each
 row, speech/<row_id>.wav, and its phones, phones.jsonl. In a folder that `jobs.prepare` has written, the rows join the
-real ones, and its data card says so: `jobs.train` learns from both.
+real ones, and its data card says so: `jobs.train` learns from both. Labelled speech of an earlier run is replaced.
 """
 
 import ctypes
-import hashlib
 import json
 import re
 import shutil
@@ -21,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -33,10 +33,14 @@ from models.facespace.eye_motion import EYE_MOTION
 from models.facespace.open import OpenSpace
 from models.interfaces import GAZE, POSE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from models.teachers.visemes import LABELLED, Phone, expression_curves
+from pipeline import reserved, storage
 from pipeline.audio import mel_windows
-from pipeline.cache import hash_file
+from pipeline.datacard import LABELLED_SHARD, labelled_shards, to_markdown, with_labelled
 from pipeline.features import MASKS, Features, Origin
 
+SPACE = "open"  # of the expressions that phones become
+CARD, PHONES = "datacard.json", "phones.jsonl"
+ROW = "labelled"  # what ids of rows begin with
 WORDS = Path(__file__).with_name("labelled_speech_words.json")
 VARIANTS = ("", *(f"+m{n}" for n in range(1, 8)), *(f"+f{n}" for n in range(1, 6)), "+klatt", "+klatt2", "+klatt4")
 ENGLISH = ("en-us", "en-gb", "en-gb-scotland")
@@ -85,18 +89,23 @@ class Utterance:
     phones: list[Phone]
 
 
-def main(words: list[str]) -> None:
-    """Write features of about so many minutes."""
+def main(words: list[str]) -> int:
+    """Write features of about so many minutes; 0, or 2 if they can't join what is in the folder."""
     defaults = {"out": "labelled", "minutes": 24.0, "seed": 0}
     asked = OmegaConf.merge(OmegaConf.create(defaults), OmegaConf.from_dotlist(words))
     out, space = Path(asked.out), OpenSpace.load()
+    if (there := _space_of(out)) not in ("", SPACE):
+        problem = f"holds features of the space '{there}', labelled speech is of the space '{SPACE}'"
+        print(f"out={out} {problem}: use another folder", file=sys.stderr)
+        return 2
+    _forget(out)
     for folder in ("features", "speech"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     rows, spoken_s, labels = [], 0.0, []
     shards = 0
     voices: dict[str, int] = {}
     for number, utterance in enumerate(_utterances(np.random.default_rng(asked.seed))):
-        features = _features(utterance, f"labelled{number:05d}", voices, space)
+        features = _features(utterance, f"{ROW}{number:05d}", voices, space)
         rows.append(features.to_row())
         row_id, split = features.origin.row_id, features.origin.split
         wavfile.write(out / "speech" / f"{row_id}.wav", SAMPLE_RATE, _as_int16(utterance.samples))
@@ -104,26 +113,47 @@ def main(words: list[str]) -> None:
         spoken_s += len(utterance.samples) / SAMPLE_RATE
         done = spoken_s >= 60 * asked.minutes
         if done or len(rows) == ROWS_PER_SHARD:
-            pq.write_table(pa.Table.from_pylist(rows), out / "features" / f"labelled-{shards:03d}.parquet")
+            pq.write_table(pa.Table.from_pylist(rows), out / "features" / f"{LABELLED_SHARD}{shards:03d}.parquet")
             rows, shards = [], shards + 1
         if done:
             break
-    _amend_card(out, spoken_s / 60, len(labels))
-    (out / "phones.jsonl").write_text("".join(json.dumps(label, ensure_ascii=False) + "\n" for label in labels))
+    (out / PHONES).write_text("".join(json.dumps(label, ensure_ascii=False) + "\n" for label in labels))
+    _amend_card(out)
     print(f"{out}: {spoken_s / 60:.1f} minutes, {len(labels)} utterances of {len(voices)} voices")
+    return 0
 
 
-def _amend_card(out: Path, minutes: float, rows: int) -> None:
-    """Name labelled speech in the data card, if there is one; its hash then covers both."""
-    path = out / "datacard.json"
+def _space_of(out: Path) -> str:
+    """Coefficient space of the features that `jobs.prepare` has written, or has begun to; "" if there are none."""
+    card, asked = out / CARD, out / reserved.FILE
+    if card.exists():
+        return json.loads(card.read_text())["made_with"]["settings"]["space"]
+    if asked.exists():
+        begun: Any = OmegaConf.load(asked)
+        return begun.get("space", "")
+    return ""
+
+
+def _forget(out: Path) -> None:
+    """Remove the labelled speech of an earlier run, also from the data card."""
+    for shard in labelled_shards(str(out)):
+        Path(shard).unlink()
+    for sound in (out / "speech").glob(f"{ROW}*.wav"):
+        sound.unlink()
+    (out / PHONES).unlink(missing_ok=True)
+    _amend_card(out)
+
+
+def _amend_card(out: Path) -> None:
+    """Name the labelled speech of the folder in its data card, if it has one."""
+    path = out / CARD
     if not path.exists():
         return
-    card = json.loads(path.read_text())
-    added = sorted((out / "features").glob("labelled-*.parquet"))
-    real = card.get("labelled", {}).get("real_hash", card["hash"])
-    digest = hashlib.sha256("".join([real, *map(hash_file, added)]).encode()).hexdigest()
-    card |= {"hash": digest, "labelled": {"minutes": round(minutes, 3), "rows": rows, "real_hash": real}}
-    path.write_text(json.dumps(card, indent=2, ensure_ascii=False))
+    before = json.loads(path.read_text())
+    card = with_labelled(before, str(out))
+    if card != before:
+        storage.write_atomic(str(path), json.dumps(card, indent=1, ensure_ascii=False).encode())
+        storage.write_atomic(str(path.with_suffix(".md")), to_markdown(card).encode())
 
 
 def _utterances(rng: np.random.Generator) -> Iterator[Utterance]:
@@ -149,7 +179,7 @@ def _sentence(words: list[str], rng: np.random.Generator) -> str:
 
 def _features(utterance: Utterance, row_id: str, voices: dict[str, int], space: OpenSpace) -> Features:
     samples, frames = utterance.samples, len(utterance.samples) // SAMPLES_PER_FRAME
-    voice = voices.setdefault(utterance.voice, len(voices))
+    voice = voices.setdefault(utterance.voice, len(voices))  # from 0 on
     drawn, split = np.random.default_rng(voice).random(), "train"
     for name, share in SPLITS:
         if drawn < share:
@@ -174,9 +204,9 @@ def _features(utterance: Utterance, row_id: str, voices: dict[str, int], space: 
         "speaker": LABELLED + utterance.voice,
         "language": utterance.language,
         "split": split,
-        "identity": voice,
+        "identity": -1 - voice,  # below 0: real speakers of the same folder count from 0 on
     }
-    source = {"video_id": row_id, "sha256": "", "style": -1, "space": "open", "start": 0, "frames": frames, "lag": 0}
+    source = {"video_id": row_id, "sha256": "", "style": -1, "space": SPACE, "start": 0, "frames": frames, "lag": 0}
     return Features(Origin(row_id=row_id, **identity, **source), arrays)
 
 
@@ -265,4 +295,4 @@ def _at_16_khz(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
