@@ -40,7 +40,7 @@ from pipeline.expnet_faces import bfm_face, open_face
 from pipeline.features import Features
 from pipeline.take import longest_run, runs_of
 from pipeline.trainables import TOTAL, Batch, Data, Networks, Preview, Sample, Turn, halved
-from pipeline.weights import how_to_get
+from pipeline.weights import CATALOGUE
 
 READERS = {"lipreading_video": "video", "lipreading_audio": "audio"}  # in `pipeline.weights.CATALOGUE`: of which sense
 LIP_READING = "lip_reading"
@@ -132,10 +132,10 @@ class ExpNetTrainable:
         for name, path in self._readers.items():
             if path:
                 LipReader.load(path, READERS[name])
-        lacking = [f"{name}: {how_to_get(name)}" for name, path in self._readers.items() if path is None]
+        lacking = [f"{CATALOGUE[name].files[0]} in weights.dir" for name, path in self._readers.items() if path is None]
         if self._face.mouth is None:
-            lacking.append("the face model has no mesh; import files that have triangles and colours")
-        return [f"no lip-reading loss: it needs {'; '.join(lacking)}"] if lacking else []
+            lacking.append("a face model whose files have triangles and colours")
+        return [f"no lip-reading loss: it needs {' and '.join(lacking)} (docs/training.md)"] if lacking else []
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
         """Stretches without gaps, each with a reference of open eyes from anywhere in the row.

@@ -17,9 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline.errors import RenderError
 from pipeline.trainables import TOTAL, Batch, Trainable
 
 Precision = Literal["fp32", "bf16", "fp16"]
+MOST_LOST = 20  # steps in a row that half precision may lose: the scale is lowered by a factor of a million
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -85,6 +87,7 @@ class Learner:
         self._scalers = {
             name: torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16") for name in trainable.turns
         }
+        self._lost = dict.fromkeys(trainable.turns, 0)  # steps in a row whose gradient was no number
         self.step, self.seen = 0, 0
 
     def learn(self, batch: Batch) -> dict[str, Tensor]:
@@ -106,6 +109,7 @@ class Learner:
             average_gradients(weights)
             scaler.unscale_(optimiser)
             norm = nn.utils.clip_grad_norm_(weights, self._recipe.clip or math.inf)
+            self._check(name, norm, losses)
             scaler.step(optimiser)
             scaler.update()
             shown |= {f"{name}/{loss}": value.detach() for loss, value in losses.items()}
@@ -117,6 +121,20 @@ class Learner:
         self.step += 1
         self.seen += len(next(iter(batch.values()))) * world_size()
         return shown
+
+    def _check(self, turn: str, norm: Tensor, losses: Mapping[str, Tensor]) -> None:
+        """Raise RenderError where a gradient is no number, which all workers see alike, as gradients are averaged.
+
+        In half precision such steps are left out and the scale is lowered; too many in a row are no accident.
+        """
+        self._lost[turn] = 0 if math.isfinite(norm) else self._lost[turn] + 1
+        if self._lost[turn] > (MOST_LOST if self._recipe.precision == "fp16" else 0):
+            told = ", ".join(f"{name} {loss.detach().item():.4g}" for name, loss in losses.items())
+            raise RenderError(
+                f"step {self.step + 1} of '{turn}' has a gradient that is no number (losses here: {told})",
+                "the last checkpoint is from before: go on with a lower learning_rate or with clip, or look for rows "
+                "that are no numbers",
+            )
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:

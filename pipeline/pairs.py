@@ -123,14 +123,14 @@ def _part_seconds(output: Output) -> float:
 def _read_folder(place: str) -> list[Pair]:
     """A folder's videos, with the speakers that an index.csv (columns file, speaker) in or above it knows."""
     names = [name for name in storage.list_names(place) if name.rsplit(".", 1)[-1].lower() in VIDEOS]
-    speakers = _indexed_speakers(place)
+    speakers = indexed_speakers(place)
     return [
         Pair(id=name.rsplit(".", 1)[0], video=storage.join(place, name), speaker=speakers.get(name)) for name in names
     ]
 
 
-def _indexed_speakers(place: str) -> dict[str, str]:
-    """Speaker by file name."""
+def indexed_speakers(place: str) -> dict[str, str]:
+    """Speaker by file name, of an index.csv in or above a folder. Raises InputError, TransientError."""
     place = place.rstrip("/")
     own, above = storage.join(place, "index.csv"), storage.join(storage.parent(place), "index.csv")
     folder = posixpath.basename(place)

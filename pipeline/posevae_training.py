@@ -5,8 +5,7 @@ Legend: B samples, T frames, M S mel bands and steps, P pose.
 
 import copy
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -48,8 +47,8 @@ class PoseVAETrainable:
         size: Literal["paper", "small"] = Field(default="small", description="of the network")
         expnet: str | None = Field(
             default=None,
-            description="file of a trained ExpNet whose audio encoder is taken as it is, as the published program does "
-            "with another one's, which saves nearly all of the work; default: an own one, which learns along",
+            description="file or URI of a trained ExpNet whose audio encoder is taken as it is, as the published "
+            "program does with another one's, which saves nearly all of the work; default: an own one, learning along",
         )
         stride: int = Field(default=4, ge=1, description="frames from one sample to the next")
         divergence: float = Field(
@@ -68,7 +67,7 @@ class PoseVAETrainable:
     score = "reconstruction"
 
     def __init__(self, options: Options, data: Data):
-        self._options, self._styles = options, max(1, data.styles)
+        self._options, self._styles, self._fetch = options, max(1, data.styles), data.fetch
         self._weights = PoseWeights(divergence=options.divergence, adversarial=options.adversarial)
         rate = options.learning_rate
         self.turns = {"critic": Turn(("critic",), rate), "posevae": Turn(("posevae",), rate)}
@@ -78,11 +77,10 @@ class PoseVAETrainable:
         size: dict[str, Any] = dict(posevae.SIZES[self._options.size])
         widths = size.pop("critic", (256, 512, 1024))
         if self._options.expnet:
-            listener = _listener(self._options.expnet)
-            size |= expnet.sizes_of(listener.state_dict())
+            size |= expnet.sizes_of(self._listener.state_dict())
         network = PoseVAE(**size, styles=self._styles, critic=None)
         if self._options.expnet:
-            network.audio_encoder["audio_encoder"] = copy.deepcopy(listener.audio_encoder)
+            network.audio_encoder["audio_encoder"] = copy.deepcopy(self._listener.audio_encoder)
         return {"posevae": network, "critic": PoseDiscriminator(widths)}
 
     def samples(self, features: Features, rng: np.random.Generator) -> Iterator[Sample]:
@@ -181,13 +179,18 @@ class PoseVAETrainable:
         mel_BTMS = batch["mel"].float()
         return network.embed(mel_BTMS.flatten(0, 1)[:, None]).unflatten(0, mel_BTMS.shape[:2])
 
+    @cached_property
+    def _listener(self) -> ExpNet:
+        """The trained ExpNet that is listened through."""
+        return ExpNet.load(self._fetch(str(self._options.expnet)))
+
     def _listened(self, features: Features, run: slice) -> tuple[str, np.ndarray]:
         """What is kept of a stretch's sound, by its name in a batch: mel windows, or what frozen ears make of them."""
         heard = hear(features["mel"][run].astype(np.float32))
         if not self._options.expnet:
             return "mel", heard.astype(np.float16)
         with torch.no_grad():
-            embedded = _listener(self._options.expnet).audio_encoder(torch.from_numpy(heard)[:, None])
+            embedded = self._listener.audio_encoder(torch.from_numpy(heard)[:, None])
         return EMBEDDED, embedded.numpy()
 
 
@@ -210,9 +213,3 @@ def steady_and_lively(network: Any) -> dict[str, Tensor]:
     last.weight.mul_(gain[:, None])
     last.bias.copy_(gain * (last.bias - change.mean(0)))
     return network.state_dict()
-
-
-@cache
-def _listener(path: str) -> ExpNet:
-    """A trained ExpNet, read once per process."""
-    return ExpNet.load(Path(path))

@@ -20,6 +20,7 @@ from pipeline.features import Origin
 from pipeline.handout import Handout, settings
 from pipeline.prepare import ACCEPTED, FAILED, PrepareConfig, Verdict, look, make_row
 from pipeline.repeating import repeating
+from pipeline.samples import PLAN
 from pipeline.scores import to_parquet
 from pipeline.talking_videos import TalkingVideo
 
@@ -51,31 +52,36 @@ def follow_videos(
     return verdicts
 
 
-def write_rows(rows: list[tuple[str, Origin]], config: PrepareConfig, tell: Callable[[str], None]) -> None:
-    """Write those rows of the plan that are not written yet; needs `handout.cluster`.
-
-    Afterwards `written_rows` says which there are, and `failure_of` why another one is missing.
+def write_plan(rows: list[tuple[str, Origin]], config: PrepareConfig) -> None:
+    """Write down which rows there shall be. What else lies in the folder, of earlier plans, isn't learned from.
 
     Args:
         rows: the URI of each row's video, and what the row is.
     """
-    from ray.data import TaskPoolStrategy
-    from ray.data.checkpoint import CheckpointConfig
-
-    plan = config.path("plan.parquet")
     planned = [
         {"row_id": origin.row_id, "video": uri, "origin": json.dumps(vars(origin))}  # as text: Ray would take it apart
         for uri, origin in rows
     ]
-    storage.write_atomic(plan, to_parquet(planned))
-    files, plan_path = storage.arrow_place(plan)
+    if planned:
+        storage.write_atomic(config.path(PLAN), to_parquet(planned))
+
+
+def write_rows(count: int, config: PrepareConfig, tell: Callable[[str], None]) -> None:
+    """Write those of the plan's `count` rows that are not written yet; needs `handout.cluster`.
+
+    Afterwards `written_rows` says which there are, and `failure_of` why another one is missing.
+    """
+    from ray.data import TaskPoolStrategy
+    from ray.data.checkpoint import CheckpointConfig
+
+    files, plan_path = storage.arrow_place(config.path(PLAN))
     record = CheckpointConfig(
         "row_id",
         storage.arrow_place(config.path("rows"))[1],
         override_filesystem=files,
         delete_checkpoint_on_success=False,  # it is what the next run subtracts
     )
-    shards = -(-len(rows) // config.flow.rows_per_shard)
+    shards = -(-count // config.flow.rows_per_shard)
 
     def tell_shards() -> None:
         tell(f"{len(storage.list_names(config.path('features')))} of about {shards} shards written")

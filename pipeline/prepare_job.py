@@ -20,7 +20,7 @@ from pipeline.prepare import (
 )
 from pipeline.prepare_plan import enrol_speakers, plan_rows, without_duplicates
 from pipeline.reserved import reserve
-from pipeline.talking_videos import read_videos
+from pipeline.talking_videos import read_videos, warnings_of
 
 SHOWN = 5  # causes of missing rows that are told
 
@@ -37,6 +37,8 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
     places = {"out": storage.absolute(config.out), "pack": config.pack and storage.absolute(config.pack)}
     config = config.model_copy(update=places)
     videos = read_videos(config.videos)
+    for warning in warnings_of(videos):
+        tell(f"warning: {warning}")
     check_pack(config)
     reserve(config.out, config, ALIKE, "features", revision=revision())
     keys = keys_of(videos)
@@ -49,14 +51,18 @@ def prepare(config: PrepareConfig, tell: Callable[[str], None]) -> dict[str, Any
         if new:
             verdicts |= prepare_flow.follow_videos(new, config, tell)
         verdicts = without_duplicates(videos, verdicts)
+        for verdict in verdicts.values():
+            if verdict.outcome == DUPLICATE:
+                tell(f"{DUPLICATE}: {verdict.error} ({verdict.hint})")
         everybody = enrol_speakers(videos, verdicts, config)
         rows = plan_rows(videos, verdicts, everybody, config)
+        prepare_flow.write_plan(rows, config)
         written = prepare_flow.written_rows(config)
         left = sum(origin.row_id not in written for _, origin in rows)
         tell(f"{len(rows)} rows: {len(rows) - left} written already, {left} to write")
         if left:
             with handout.cluster():  # the one from above, if there is one
-                prepare_flow.write_rows(rows, config, tell)
+                prepare_flow.write_rows(len(rows), config, tell)
             written = prepare_flow.written_rows(config)
     card = build_card(videos, verdicts, everybody, [origin for _, origin in rows if origin.row_id in written], config)
     storage.write_atomic(config.path("datacard.json"), json.dumps(card, indent=1, ensure_ascii=False).encode())

@@ -1,5 +1,7 @@
 """Which rows the features shall have: between following the videos and writing the rows."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 from models.interfaces import FPS
@@ -10,7 +12,7 @@ from pipeline.prepare import ACCEPTED, DUPLICATE, PrepareConfig, Verdict
 from pipeline.speakers import Speaker
 from pipeline.talking_videos import TalkingVideo
 
-ID_DIGITS = 20  # of a video's hash in a row's id
+ID_DIGITS, FACT_DIGITS = 20, 8  # of hashes in a row's id: of the video, and of what the manifest says of it
 
 
 def without_duplicates(videos: list[TalkingVideo], verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
@@ -65,13 +67,18 @@ def accepted(videos: list[TalkingVideo], verdicts: dict[str, Verdict]) -> list[T
 def plan_rows(
     videos: list[TalkingVideo], verdicts: dict[str, Verdict], everybody: dict[str, Speaker], config: PrepareConfig
 ) -> list[tuple[str, Origin]]:
-    """Every row that the features shall have, with the URI of its video."""
+    """Every row that the features shall have, with the URI of its video.
+
+    A row's id tells the video's content and what is said of it: when a speaker is corrected, the row is another one.
+    """
     rows = []
     for video in accepted(videos, verdicts):
         verdict, speaker = verdicts[video.id], everybody[video.speaker]
+        facts = json.dumps([video.id, video.speaker, video.language, *vars(speaker).values()])
+        row = f"{verdict.sha256[:ID_DIGITS]}-{hashlib.sha256(facts.encode()).hexdigest()[:FACT_DIGITS]}"
         for number, (start, stop) in enumerate(features.stretches(verdict.first, verdict.first + verdict.frames)):
             origin = Origin(
-                row_id=f"{verdict.sha256[:ID_DIGITS]}-{number:05d}",
+                row_id=f"{row}-{number:05d}",
                 video_id=video.id,
                 sha256=verdict.sha256,
                 speaker=video.speaker,

@@ -243,7 +243,8 @@ def import_sadtalker(files: Iterable[Path], folder: Path, tell: Callable[[str], 
         file = f"{FACE_MODEL}.safetensors"
         face_model.save(folder / file)
         provides[FACE_MODEL] = Provided(file, sha256_of(folder / file), source=str(face_model.source))
-        tell(f"{FACE_MODEL}: 68 landmarks of {face_model.source}")
+        mouth = " and the mouth" if face_model.mouth else ""
+        tell(f"{FACE_MODEL}: 68 landmarks{mouth} of {face_model.source}")
     pack = write_declaration(
         folder,
         name=NAME,

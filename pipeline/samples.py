@@ -3,12 +3,14 @@
 Processes that only hand `make_samples` on, as Ray Data's do, import this module; torch would cost each of them seconds.
 """
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.teachers.visemes import LABELLED
 from pipeline import storage
 from pipeline.features import META_COLUMNS, Features
 from pipeline.speakers import TRAIN
@@ -16,6 +18,9 @@ from pipeline.trainables import Sample, Trainable
 
 if TYPE_CHECKING:
     from pipeline.train import TrainConfig
+
+
+PLAN = "plan.parquet"  # in a folder of features: the rows that its data card speaks of
 
 
 def columns_of(trainable: Trainable, *more: str) -> list[str]:
@@ -46,10 +51,12 @@ def make_samples(table: Any, config: str, card: str) -> Iterator[dict[str, np.nd
     Args:
         config, card: `TrainConfig` and `Card` as JSON, which any process can be given.
     """
-    trainable, seed = _parsed(config, card)
+    trainable, seed, listed = _parsed(config, card)
     for row in table.to_pylist():
-        if row["split"] == TRAIN and (samples := samples_of(trainable, Features.from_row(row), seed)):
-            yield stacked(samples)
+        if row["split"] == TRAIN and listed(row):
+            samples = samples_of(trainable, Features.from_row(row), seed)
+            if samples:
+                yield stacked(samples)
 
 
 def stacked(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
@@ -57,11 +64,32 @@ def stacked(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
     return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def read_rows(config: "TrainConfig", split: str, columns: Sequence[str]) -> Iterator[Features]:
-    """Rows of a split in the order of the files, one of which is in memory at a time."""
+def listed_rows(features: str) -> Callable[[dict[str, Any]], bool]:
+    """Which rows of a folder count: those of its plan, and labelled speech.
+
+    Rows of videos that were taken off the table, replaced, or given to another speaker stay in the shards.
+    """
     import pyarrow.parquet as pq
 
-    folder = config.features_path("features")
+    place = storage.join(features, PLAN)
+    if not storage.exists(place):
+        return lambda row: True
+    table = pq.ParquetFile(io.BytesIO(storage.read_bytes(place))).read(columns=["row_id"], use_threads=False)
+    planned = frozenset(table["row_id"].to_pylist())
+    return lambda row: row["row_id"] in planned or row["speaker"].startswith(LABELLED)
+
+
+def read_rows(features: str, split: str, columns: Sequence[str]) -> Iterator[Features]:
+    """Rows of a split in the order of the files, one of which is in memory at a time.
+
+    Args:
+        features: output folder of jobs.prepare.
+        split: of the speakers.
+        columns: that are wanted, those of `META_COLUMNS` among them.
+    """
+    import pyarrow.parquet as pq
+
+    folder, listed = storage.join(features, "features"), listed_rows(features)
     files, place = storage.arrow_place(folder)
     for name in storage.list_names(folder):
         with files.open_input_file(f"{place}/{name}") as source:
@@ -69,13 +97,13 @@ def read_rows(config: "TrainConfig", split: str, columns: Sequence[str]) -> Iter
             if split not in file.read(columns=["split"], use_threads=False)["split"].to_pylist():
                 continue
             for row in file.read(columns=list(columns), use_threads=False).to_pylist():
-                if row["split"] == split:
+                if row["split"] == split and listed(row):
                     yield Features.from_row(row)
 
 
 @cache
-def _parsed(config: str, card: str) -> tuple[Trainable, int]:
+def _parsed(config: str, card: str) -> tuple[Trainable, int, Callable[[dict[str, Any]], bool]]:
     from pipeline.train import Card, TrainConfig  # imports torch
 
     asked = TrainConfig.model_validate_json(config)
-    return asked.build(Card.model_validate_json(card).data), asked.seed
+    return asked.build(Card.model_validate_json(card).data), asked.seed, listed_rows(asked.features)

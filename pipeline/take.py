@@ -28,7 +28,7 @@ from pipeline.media import probe
 from pipeline.metrics.sync import LEAST_FRAMES, Probe, Sync, log_mel, mouth_signals
 from pipeline.observation import METRIC_SIDE, Observation, observe
 
-REVISION = 1  # raise it when takes of the same video change: stored ones are made again
+REVISION = 2  # raise it when takes of the same video change: stored ones are made again
 
 THUMB = 32  # pixels: neighbouring frames are compared this small
 CUT_CHANGE = 18.0  # mean change of grey levels (0-255) from which it may be a cut; single shots stay below 13 ...
@@ -42,7 +42,7 @@ OTHERS_SHARE = 0.3  # of the looks in which there is one
 SURE_FRAMES = 4 * FPS  # from which on a measured lag can be trusted to a frame
 NOISE_FRAMES = 1  # lags up to this are the probe's own error, and are left alone
 SHORT_LAG = 3  # frames; a short video whose lag seems larger is refused
-DRIFT_FROM = 30 * FPS  # frames from which on both halves must have one lag ...
+DRIFT_FROM = 8 * FPS  # frames from which on both halves must have one lag ...
 DRIFT = 3  # ... within this many frames
 LISTEN_STRETCH = 60 * FPS  # frames of sound looked at together
 

@@ -8,8 +8,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline import speakers, storage
 from pipeline.errors import InputError, SetupError, TransientError
-from pipeline.pairs import TABLES, read_run
+from pipeline.pairs import TABLES, VIDEOS, indexed_speakers
 from pipeline.rows import extension_of, number_as_text, parse_rows, read_row
+
+ALONE = "video:"  # beginning of the name of a speaker who has none
 
 
 def _as_split(split: str) -> str:
@@ -47,9 +49,7 @@ def read_videos(place: str) -> list[TalkingVideo]:
         SetupError: with every problem found.
     """
     if extension_of(place) not in TABLES:
-        found = read_run("videos", place)
-        listed = [TalkingVideo(video=pair.video, id=pair.id, speaker=pair.speaker or "") for pair in found]
-        return [_completed(video, ".") for video in listed]
+        return _read_folder(place)
     name, base = posixpath.basename(place), storage.parent(place)
     try:
         rows = parse_rows(name, storage.read_bytes(place))
@@ -75,8 +75,47 @@ def read_videos(place: str) -> list[TalkingVideo]:
     return list(videos.values())
 
 
+def _read_folder(place: str) -> list[TalkingVideo]:
+    """The videos in a folder and its subfolders, each of which holds one speaker's, unless an index.csv says more."""
+    try:
+        names = [name for name in storage.list_names(place, recursive=True) if extension_of(name) in VIDEOS]
+        named = indexed_speakers(place) if names else {}
+    except (InputError, TransientError) as error:
+        raise SetupError([f"videos={place}: {error}"]) from error
+    if not names:
+        raise SetupError(
+            [f"videos={place} is no folder with videos ({', '.join(VIDEOS)}), nor a table ({', '.join(TABLES)})"]
+        )
+    videos: dict[str, TalkingVideo] = {}
+    problems: list[str] = []
+    for name in names:
+        folder, _, _ = name.rpartition("/")
+        video_id = str(PurePosixPath(name).with_suffix(""))
+        video = TalkingVideo(
+            video=storage.join(place, name), id=video_id, speaker=named.get(name) or folder.partition("/")[0]
+        )
+        if video_id in videos:
+            other = posixpath.basename(videos[video_id].video)
+            problems.append(f"videos={place}: {other} and {name} share the id '{video_id}': rename one of them")
+        videos[video_id] = _completed(video, ".")
+    if problems:
+        raise SetupError(problems)
+    return list(videos.values())
+
+
+def warnings_of(videos: list[TalkingVideo]) -> list[str]:
+    """What should be told of a manifest that can be used, a sentence each."""
+    nobody = sum(video.speaker == ALONE + video.id for video in videos)
+    if nobody < 2:
+        return []
+    return [
+        f"{nobody} of {len(videos)} videos name no speaker and count as a speaker each: if some show the same person, "
+        "what is held out is not unseen; name them (a column 'speaker', an index.csv, or a subfolder for each)"
+    ]
+
+
 def _completed(video: TalkingVideo, base: str) -> TalkingVideo:
     """The row with an absolute address, an id and a speaker."""
     uri = storage.absolute(storage.join(base, video.video))
     video_id = video.id or PurePosixPath(uri).stem
-    return video.model_copy(update={"video": uri, "id": video_id, "speaker": video.speaker or f"video:{video_id}"})
+    return video.model_copy(update={"video": uri, "id": video_id, "speaker": video.speaker or ALONE + video_id})

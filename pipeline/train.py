@@ -25,8 +25,9 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.packs import DECLARATION, LICENCE, Declaration, Pack, PackError, Provided
+from models.packs import DECLARATION, LICENCE, SHIPPED, Declaration, Pack, PackError, Provided
 from pipeline import storage
+from pipeline.cache import fetch
 from pipeline.config import CacheConfig, Section, StorageConfig
 from pipeline.errors import InputError, SetupError, TransientError
 from pipeline.learner import Recipe, choose_precision
@@ -39,6 +40,8 @@ from pipeline.weights import WeightsPlace
 PACKAGES = ("talkfarm", "torch", "ray", "numpy")
 ROOT = Path(__file__).resolve().parent.parent
 FIXED = ("trainable", "options")  # settings that weights depend on: a training goes on with the same ones only
+# Others that they depend on, and that may be changed on the way.
+MATTERING = ("steps", "batch", "learning_rate", "schedule", "warmup", "clip", "average", "precision", "seed")
 
 
 class WorkersSection(Section):
@@ -135,9 +138,12 @@ class TrainConfig(BaseModel):
 
     def build(self, data: Data) -> Trainable:
         """The trainable. Raises SetupError for unknown options or unsuitable data."""
-        kind = trainable_class(self.trainable)
         try:
-            there = replace(data, pack=self._open_pack, weights=self._find_weights)
+            kind = trainable_class(self.trainable)
+        except (ImportError, AttributeError) as error:
+            raise SetupError([f"trainable={self.trainable}: {error}"]) from error
+        try:
+            there = replace(data, pack=self._open_pack, weights=self._find_weights, fetch=self._fetch)
             return kind(kind.Options.model_validate(self.options), there)
         except ValidationError as error:
             raise SetupError([f"options: {line}" for line in explain(error, kind.Options, self.options)]) from error
@@ -153,6 +159,13 @@ class TrainConfig(BaseModel):
         """The user's file of a network. Raises SetupError for a wrong one, TransientError."""
         found = self.weights.find(self.cache.folder, [name])
         return found[name].path if name in found else None
+
+    def _fetch(self, place: str) -> Path:
+        """A local copy of a file. Raises SetupError without one, TransientError."""
+        try:
+            return fetch(place, self.cache.folder, self.cache.max_gb * 1e9).path
+        except InputError as error:
+            raise SetupError([str(error)]) from error
 
     def recipe(self, trainable: Trainable, device: Any) -> Recipe:
         """How steps are made on a device."""
@@ -202,6 +215,14 @@ def read_card(features: str) -> Card:
     if not card.splits[TRAIN]["rows"]:
         raise SetupError([f"features={features} has nothing to train on"])
     return card
+
+
+def check_networks(trainable: Trainable) -> None:
+    """Build networks once, before workers do. Raises SetupError where files that they start from can't be used."""
+    try:
+        trainable.build()
+    except ValueError as error:
+        raise SetupError([str(error)]) from error
 
 
 def warnings_of(trainable: Trainable) -> list[str]:
@@ -274,7 +295,9 @@ def write_pack(
 
 
 def other_networks(config: TrainConfig, card: Card) -> dict[str, Provided]:
-    """What the pack provides already. Raises SetupError if it is of another space, or of published weights."""
+    """What the pack provides already. Raises SetupError if it is of another space, of published weights, or ships."""
+    if storage.local_path(config.pack_path()) == SHIPPED:
+        raise SetupError([f"pack={config.pack_path()} is what ships: own weights go into a pack of their own"])
     place = config.pack_path(DECLARATION)
     if not storage.exists(place):
         return {}
@@ -289,19 +312,25 @@ def other_networks(config: TrainConfig, card: Card) -> dict[str, Provided]:
 
 
 def finished(config: TrainConfig, card: Card) -> dict[str, Any] | None:
-    """The model card of this very training, if it has been done already."""
+    """The model card of this training, if it has been done already, with as many steps or more."""
     place = config.pack_path(f"{config.name}.card.json")
     if not storage.exists(place):
         return None
     model_card = json.loads(storage.read_bytes(place))
     same = all(
         (
-            model_card["steps_asked"] == config.steps,
+            model_card["steps_asked"] >= config.steps,
             model_card["data"]["hash"] == card.hash,
             all(model_card["config"][key] == config.model_dump(mode="json")[key] for key in FIXED),
         )
     )
     return model_card if same else None
+
+
+def differing(model_card: dict[str, Any], config: TrainConfig) -> str:
+    """Settings that a training was done with and that are others now, as words of a command line."""
+    before, asked = model_card["config"], config.model_dump(mode="json")
+    return " ".join(f"{name}={before[name]}" for name in MATTERING if before[name] != asked[name])
 
 
 def to_markdown(model_card: dict[str, Any]) -> str:

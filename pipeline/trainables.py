@@ -40,6 +40,7 @@ class Data:
         pack: opens the pack that the weights are added to, for networks that learn with others of it; None: nothing is
             in it yet. Raises PackError.
         weights: the user's file of a network of `pipeline.weights.CATALOGUE`; None without one.
+        fetch: a file on this machine, of a path or URI.
     """
 
     space: str
@@ -47,6 +48,7 @@ class Data:
     crops: bool = True
     pack: Callable[[], Pack | None] = lambda: None
     weights: Callable[[str], Path | None] = lambda name: None
+    fetch: Callable[[str], Path] = Path
 
 
 @dataclass(frozen=True)

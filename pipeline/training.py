@@ -10,13 +10,14 @@ been seen of it is read again and thrown away.
 import io
 import json
 import logging
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,21 @@ from pipeline.train import (
     FIXED,
     Card,
     TrainConfig,
+    check_networks,
+    differing,
     finished,
     other_networks,
     read_card,
     warnings_of,
     write_pack,
 )
-from pipeline.trainables import Batch, Sized, Trainable
+from pipeline.trainables import Batch, Sample, Sized, Trainable
 
 STATE = "state.pt"  # of a checkpoint
 POSITION = "position"  # in the state: how far the training is in its data
 SCORE = "score"  # by which the best checkpoint is chosen, the lower the better
+WORST = 1e30  # of a checkpoint whose score is no number
+BROKEN = "broken.json"  # in the output folder: why workers gave up, where trying again would not help
 LOOK_EVERY = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"  # Ray Train takes it from the driver's environment only
 RUN = "ray"  # folder of checkpoints in the output folder
 WORKER_SHARE = 0.6  # of all CPUs, when training runs on them; the rest reads
@@ -79,6 +84,7 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     )
     card = read_card(config.features)
     trainable = config.build(card.data)
+    check_networks(trainable)
     if missing := missing_columns(config, trainable):
         raise SetupError(
             [f"features={config.features} lacks {', '.join(missing)}: prepared by an earlier version; do it anew"]
@@ -86,7 +92,8 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     other_networks(config, card)  # a pack that can't be added to is told before the night
     reserve(config.out, config, FIXED, "a training")
     if done := finished(config, card):
-        tell(f"{config.out}: done already")
+        other = differing(done, config)
+        tell(f"{config.out}: done already" + (f", with {other}; use another out for another training" if other else ""))
         return done
     held_out = card.splits[VALIDATION]["minutes"]
     tell(f"{config.trainable}: {config.steps} steps on {card.minutes - held_out:.1f} minutes, {held_out:.1f} held out")
@@ -118,6 +125,7 @@ def _fit(config: TrainConfig, card: Card) -> Any:
     # the same samples to the same workers in every pass and every run
     ordered = ray.data.ExecutionOptions(preserve_order=True)
     count = workers.max if workers.min == workers.max else (workers.min, workers.max)
+    storage.remove(config.path(BROKEN))
     trainer = TorchTrainer(
         _work,
         train_loop_config={"config": config.model_dump_json(), "card": card.model_dump_json()},
@@ -141,12 +149,22 @@ def _fit(config: TrainConfig, card: Card) -> Any:
         ),
     )
     try:
-        return trainer.fit()
+        result = trainer.fit()
     except TrainingFailedError as error:
+        _tell_broken(config)
         said = str(error).strip().splitlines()
         raise RenderError(
             f"training failed: {said[-1] if said else type(error).__name__}", "mend the cause, if it is told"
         ) from error
+    _tell_broken(config)
+    return result
+
+
+def _tell_broken(config: TrainConfig) -> None:
+    """Raise what workers gave up for: SetupError or RenderError; nothing if they did not."""
+    if storage.exists(place := config.path(BROKEN)):
+        told = json.loads(storage.read_bytes(place))
+        raise SetupError(told["problems"]) if "problems" in told else RenderError(told["message"], told["hint"])
 
 
 def _best(result: Any) -> tuple[Any, dict[str, float]]:
@@ -194,11 +212,22 @@ def _training_samples(config: TrainConfig, card: Card) -> Any:
 
 
 def _work(asked: dict[str, str]) -> None:
-    """What every worker does."""
+    """What every worker does. What trying again doesn't mend is written down, and the next try ends at once."""
+    config, card = TrainConfig.model_validate_json(asked["config"]), Card.model_validate_json(asked["card"])
+    storage.configure(config.storage.options, config.storage.retries)
+    if storage.exists(place := config.path(BROKEN)):
+        return
+    try:
+        _learn(config, card)
+    except (SetupError, RenderError) as error:
+        storage.write_atomic(place, json.dumps(vars(error)).encode())
+        raise
+
+
+def _learn(config: TrainConfig, card: Card) -> None:
     import ray.train
     import ray.train.torch
 
-    config, card = TrainConfig.model_validate_json(asked["config"]), Card.model_validate_json(asked["card"])
     trainable, device = config.build(card.data), ray.train.torch.get_device()
     set_up_worker(config)
     learner = Learner(trainable, config.recipe(trainable, device), device)
@@ -211,7 +240,8 @@ def _work(asked: dict[str, str]) -> None:
     if learner.step >= config.steps:
         return
     watch = _Watch(config, card, trainable, learner) if rank() == 0 else None
-    validation = _Validation(config, trainable, device) if card.has_validation else None
+    held_out = int(card.splits[VALIDATION]["rows"])
+    validation = _Validation(config, held_out, trainable, device) if held_out else None
     batches = _batches(config, trainable, device, position)
     for batch in batches:
         values = learner.learn(_on(batch, device))
@@ -239,9 +269,8 @@ def _report(
     """Validate and save a checkpoint; every worker takes part."""
     learner.agree()
     metrics = learner.validate(validation.batches()) if validation else {}
-    score = metrics.get(trainable.score)
-    if score is None or not np.isfinite(score):  # nothing is held out: the last checkpoint counts as the best
-        score = -float(learner.step)
+    score = metrics.get(trainable.score, -float(learner.step))  # nothing is held out: the last one counts as the best
+    score = score if math.isfinite(score) else WORST
     with tempfile.TemporaryDirectory(prefix="talkfarm-") as folder:
         checkpoint = None
         if watch:
@@ -279,8 +308,8 @@ def _batches(config: TrainConfig, trainable: Trainable, device: torch.device, po
 class _Validation:
     """The batches of the validation split, the same in every run; each worker takes every n-th."""
 
-    def __init__(self, config: TrainConfig, trainable: Trainable, device: torch.device):
-        self._config, self._trainable, self._device = config, trainable, device
+    def __init__(self, config: TrainConfig, rows: int, trainable: Trainable, device: torch.device):
+        self._config, self._rows, self._trainable, self._device = config, rows, trainable, device
         self._own: list[Batch] | None = None
 
     def batches(self) -> Iterator[Batch]:
@@ -291,12 +320,20 @@ class _Validation:
             yield _on(batch, self._device)
 
     def _read(self) -> Iterator[Batch]:
-        rows = read_rows(self._config, VALIDATION, columns_of(self._trainable))
-        samples = chain.from_iterable(samples_of(self._trainable, row, self._config.seed) for row in rows)
+        size = self._config.batch or VALIDATION_BATCH
+        samples = self._spread(size * self._config.validation_batches)
         for number in range(self._config.validation_batches):
-            chosen = list(islice(samples, self._config.batch or VALIDATION_BATCH))
+            chosen = list(islice(samples, size))
             if chosen and number % world_size() == rank():
                 yield {name: torch.from_numpy(array) for name, array in stacked(chosen).items()}
+
+    def _spread(self, wanted: int) -> Iterator[Sample]:
+        """About so many samples, as many of each row, so that all speakers are heard."""
+        every, each = max(1, self._rows // wanted), math.ceil(wanted / self._rows)
+        rows = read_rows(self._config.features, VALIDATION, columns_of(self._trainable))
+        for row in islice(rows, 0, None, every):
+            samples = samples_of(self._trainable, row, self._config.seed)
+            yield from samples[:: max(1, len(samples) // each)][:each]
 
 
 class _Watch:
@@ -333,7 +370,7 @@ class _Watch:
         split = VALIDATION if self._card.has_validation else TRAIN
         columns = columns_of(self._trainable, "expression", "pose", "gaze", "crops")
         with self._learner.averaged() as networks:
-            for features in islice(read_rows(self._config, split, columns), PREVIEW_ROWS):
+            for features in islice(read_rows(self._config.features, split, columns), PREVIEW_ROWS):
                 preview = self._trainable.preview(networks, features)
                 image = draw(preview, features) if preview else None
                 if image is not None:

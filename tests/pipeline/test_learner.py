@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.config import Section
+from pipeline.errors import RenderError
 from pipeline.learner import Learner, Recipe, choose_precision
 from pipeline.trainables import TOTAL, Data, Turn
 
@@ -135,3 +136,27 @@ def test_precision_follows_the_device():
 
 def test_data_says_what_trainables_need():
     assert Data("open", 3).styles == 3
+
+
+def test_a_loss_that_is_no_number_ends_the_training():
+    learner = Learner(Line(), Recipe(steps=9), CPU)
+    good, bad = batches(2)
+    learner.learn(good)
+    before = {name: tensor.clone() for name, tensor in learner.networks["line"].named_parameters()}
+    bad["y"][3] = float("nan")
+    with pytest.raises(
+        RenderError, match=r"step 2 of 'critic' has a gradient that is no number \(losses here: total nan"
+    ):
+        learner.learn(bad)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.networks["line"].named_parameters())
+
+
+def test_half_precision_may_lose_a_step(monkeypatch):
+    monkeypatch.setattr("pipeline.learner.MOST_LOST", 2)
+    learner = Learner(Line(), Recipe(steps=9, precision="fp16"), CPU)
+    good, bad = batches(2)
+    bad["y"][3] = float("nan")
+    for batch in (bad, bad, good, bad, bad):
+        learner.learn(batch)
+    with pytest.raises(RenderError, match="no number"):
+        learner.learn(bad)

@@ -9,10 +9,13 @@ import pytest
 from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
-from pipeline.features import Features
-from pipeline.prepare import ALIKE, PrepareConfig, check_pack
+from pipeline.features import META_COLUMNS, Features, Origin
+from pipeline.prepare import ACCEPTED, ALIKE, PrepareConfig, Verdict, check_pack
+from pipeline.prepare_plan import plan_rows
 from pipeline.reserved import reserve
-from pipeline.talking_videos import read_videos
+from pipeline.samples import read_rows as read_listed
+from pipeline.speakers import SPLITS, Speaker
+from pipeline.talking_videos import read_videos, warnings_of
 from tests.fakes import notes
 from tests.pipeline.talking_takes import pretend_to_look, write_video
 
@@ -42,6 +45,54 @@ def test_rows_are_completed(tmp_path: Path):
     first, second = read_videos(f"{tmp_path}/videos.csv")
     assert (first.video, first.id, first.speaker) == (f"{tmp_path}/sub/a.mp4", "a", "video:a")
     assert (second.video, second.split) == ("s3://bucket/b.mp4", "test")
+
+
+def test_a_folder_s_videos(tmp_path: Path):
+    for name in ("ann/1.mp4", "ann/2.MOV", "bob/deep/1.mkv", "alone.mp4", "alone.txt", "ann/.hidden.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    videos = read_videos(str(tmp_path))
+    assert [(video.id, video.speaker) for video in videos] == [
+        ("alone", "video:alone"),
+        ("ann/1", "ann"),
+        ("ann/2", "ann"),
+        ("bob/deep/1", "bob"),
+    ]
+    assert warnings_of(videos) == []
+    (tmp_path / "index.csv").write_text("file,speaker\nann/2.MOV,cy\n")
+    assert {video.id: video.speaker for video in read_videos(str(tmp_path))}["ann/2"] == "cy"
+    (tmp_path / "ann/1.webm").touch()
+    with pytest.raises(SetupError, match=r"1.mp4 and ann/1.webm share the id 'ann/1': rename one"):
+        read_videos(str(tmp_path))
+
+
+def test_a_place_without_videos_is_named(tmp_path: Path):
+    (tmp_path / "notes.txt").touch()
+    for place in (tmp_path, tmp_path / "missing", tmp_path / "one.mp4"):
+        with pytest.raises(SetupError, match=f"videos={place} is no folder with videos"):
+            read_videos(str(place))
+
+
+def test_videos_without_speakers_are_told(tmp_path: Path):
+    write_table(tmp_path, ["a.mp4,,,,", "b.mp4,,,,", "c.mp4,,cy,,"])
+    (told,) = warnings_of(read_videos(f"{tmp_path}/videos.csv"))
+    assert told.startswith("2 of 3 videos name no speaker")
+
+
+def planned(lines: list[str], folder: Path) -> list[Origin]:
+    """The rows of a table whose videos are 3 s long, with speakers that are known."""
+    write_table(folder, lines)
+    videos = read_videos(f"{folder}/videos.csv")
+    verdicts = {video.id: Verdict(ACCEPTED, sha256=f"hash of {video.id}", frames=75) for video in videos}
+    everybody = {name: Speaker(number, number, "train") for number, name in enumerate(("ann", "bob", "cy"))}
+    return [origin for _, origin in plan_rows(videos, verdicts, everybody, config_for(folder, "out"))]
+
+
+def test_a_row_is_another_one_when_its_speaker_is_corrected(tmp_path: Path):
+    first = planned(["a.mp4,,ann,en,", "b.mp4,,bob,en,"], tmp_path)
+    assert first == planned(["a.mp4,,ann,en,", "b.mp4,,bob,en,"], tmp_path)
+    corrected = planned(["a.mp4,,ann,en,", "b.mp4,,cy,en,"], tmp_path)
+    assert corrected[0].row_id == first[0].row_id and corrected[1].row_id != first[1].row_id
 
 
 def test_a_folder_holds_features_of_one_kind(tmp_path: Path):
@@ -112,6 +163,15 @@ def test_a_rerun_does_new_videos_only(tmp_path: Path, s3: str, fake_log: Path, m
     ann = sorted((row.origin for row in rows if row.origin.speaker == "ann"), key=lambda origin: origin.start)
     assert [(origin.start, origin.frames) for origin in ann] == [(0, 150), (150, 150)]
     assert all(len(row.crops) == row.origin.frames for row in rows)
+
+    # Bob was Ann, and Cy is taken off the table: what is learned from is what the card says
+    write_table(tmp_path, [lines[0], "bob_75.mp4,,ann,en,", *lines[3:]])
+    third = prepare(config, said.append)
+    assert Counter(notes(fake_log, "look"))["bob_75"] == 1 and third["rows"] == 3
+    listed = [row.origin for split in SPLITS for row in read_listed(f"{s3}", split, META_COLUMNS)]
+    assert {(origin.video_id, origin.speaker) for origin in listed} == {("ann_300", "ann"), ("bob_75", "ann")}
+    assert len(listed) == 3 and len({origin.split for origin in listed}) == 1
+    assert len(read_rows(f"{s3}/features")) == 5, "earlier rows stay in the shards"
 
 
 def read_rows(folder: str) -> list[Features]:

@@ -138,6 +138,16 @@ def test_late_sound_is_found_and_brought_forward(shared_data: Path, tmp_path: Pa
     assert np.abs(windows - shifted).max() < 0.05
 
 
+def test_sound_without_one_lag_is_refused(shared_data: Path, tmp_path: Path):
+    """0.8 s late on a clip whose own sound is hardly followed: each half has a lag of its own."""
+    from pipeline.face import FaceFinder
+
+    clip, pcm = shared_data / "hostile" / "vid_audio_late_800ms.mp4", tmp_path / "speech.s16"
+    decode_speech(clip, pcm)
+    with pytest.raises(AudioError, match="the sound drifts"):
+        follow(clip, SpeechFile(pcm), FaceFinder(), CHECKS)
+
+
 def test_the_speaker_of_these_tests_is_posed_by_the_camera():
     """`make_take` places its landmarks as the camera would."""
     take = make_take(5)

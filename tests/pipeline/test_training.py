@@ -13,19 +13,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from benchmarks.processes import process_tree
 from jobs import prepare, train
 from jobs.command import UNUSABLE
-from models.packs import Pack
+from models.packs import SHIPPED, Pack
 from pipeline import storage
 from pipeline.config import load_settings
 from pipeline.errors import SetupError
 from pipeline.features import Features
 from pipeline.reserved import reserve
-from pipeline.train import FIXED, TrainConfig, finished, other_networks, read_card, write_pack
+from pipeline.train import FIXED, TrainConfig, differing, finished, other_networks, read_card, write_pack
 from tests.conftest import ROOT
 from tests.leashed_training import LEASH, StepNote, learn_from_notes, loosen, step_notes
 from tests.pipeline.made_features import make_features, write_features
@@ -95,6 +96,47 @@ def test_trainings_share_a_pack(tmp_path: Path):
     other = read_card(config.features).model_copy(update={"made_with": {"settings": {"space": "bfm"}}})
     with pytest.raises(SetupError, match="a pack of their own"):
         other_networks(config, other)
+
+
+def test_what_ships_is_not_trained_into(tmp_path: Path, capsys):
+    write_features(str(tmp_path / "features"), rows=3)
+    words = ["trainable=expnet", f"features={tmp_path}/features", f"out={tmp_path}/out", f"pack={SHIPPED}"]
+    assert train.main(words) == UNUSABLE
+    assert "is what ships: own weights go into a pack of their own" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trainable=nothing.here:Net"], "No module named 'nothing'"),
+        (["trainable=pipeline.train:Net"], "has no attribute 'Net'"),
+        (["trainable=posevae", "options.expnet=missing.safetensors"], "missing.safetensors"),
+    ],
+)
+def test_what_workers_could_not_build_is_told_before(words: list[str], told: str, tmp_path: Path, capsys):
+    write_features(str(tmp_path / "features"), rows=3)
+    assert train.main([*words, f"features={tmp_path}/features", f"out={tmp_path}/out"]) == UNUSABLE
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_features_of_an_earlier_version_are_told(tmp_path: Path, capsys):
+    write_features(str(tmp_path / "features"), rows=3)
+    for shard in (tmp_path / "features/features").glob("*.parquet"):
+        pq.write_table(pq.read_table(shard).drop_columns(["sound", "mel"]), shard)
+    words = ["trainable=expnet", f"features={tmp_path}/features", f"out={tmp_path}/out"]
+    assert train.main(words) == UNUSABLE
+    assert "lacks mel: prepared by an earlier version" in capsys.readouterr().err
+
+
+def test_a_training_that_is_done_says_how(tmp_path: Path):
+    write_features(str(tmp_path / "features"), rows=3)
+    config = config_for(str(tmp_path / "features"), str(tmp_path / "out"))
+    card = read_card(config.features)
+    write_pack({"expnet": {"w": torch.ones(2, 3)}}, {}, STEPS, STEPS * BATCH, card, config)
+    fewer = config_for(config.features, config.out, "steps=10", "seed=3")
+    done = finished(fewer, card)
+    assert done is not None and differing(done, fewer) == f"steps={STEPS} seed=0" and differing(done, config) == ""
 
 
 @pytest.fixture
