@@ -27,7 +27,7 @@ class PoseControls(_Section):
     pitch: Track | None = Field(default=None, description="as yaw, for pitch")
     roll: Track | None = Field(default=None, description="as yaw, for roll")
     style: int | None = Field(
-        default=None, ge=0, le=45, description="style of the generated head motion, where the motion system has styles"
+        default=None, ge=0, description="style of the generated head motion, where the motion system has styles"
     )
     reference: str | None = Field(
         default=None,

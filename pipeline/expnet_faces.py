@@ -18,10 +18,10 @@ from models.facespace.open import OpenSpace
 from models.interfaces import EXPRESSION, IDENTITY, POSE
 from models.sadtalker.landmarks import Landmarked
 from models.sadtalker.losses import ExpNetWeights
+from models.sadtalker.open_face import LID_MOVEMENTS
 from pipeline.weights import how_to_get
 
 FACE_MODEL = "face_model"  # in `pipeline.weights.CATALOGUE`
-LIDS = ("blink", "lid", "squint")  # beginnings of names of movements
 # With the paper's weights the lids, of which a sound says nothing, drown the lips where there is little to learn from.
 # The weight of reading is a guess: there was no lip reader to try it with.
 OPEN_WEIGHTS = ExpNetWeights(distill=1000.0, read=0.1, landmarks=0.2, eyes=10.0)
@@ -56,7 +56,7 @@ def open_face(teacher: str) -> TaughtFace:
         teacher: "lips": the sound moves nothing else; "all": brows and cheeks as well, but no lids.
     """
     space, basis, everything = OpenSpace.load(), LipBasis.load(), np.eye(EXPRESSION)
-    lids = _span(space, LIDS)
+    lids = _span(space, LID_MOVEMENTS)
     lips = basis.expression(basis.coordinates(everything))
     return TaughtFace(
         landmarks=space,

@@ -11,20 +11,45 @@ from models.facespace.temporal import fit_parabolas
 from models.sadtalker.posevae import PoseVAE
 
 SMOOTHING = 13  # frames of a parabola
+HOPS = 3 / 8, 5 / 8  # of a chunk, from one that is blended to the next: shortest and longest, half on average
 BATCH = 64  # chunks decoded at once
 
 
-def count_chunks(frames: int, chunk: int, *, blended: bool) -> int:
-    """How many chunks, and latents, a motion of `frames` frames takes."""
-    if not blended:
-        return -(-frames // chunk)
-    return 0 if not frames else 1 + -(-max(0, frames - chunk) // (chunk // 2))
+def count_in_turn(frames: int, chunk: int) -> int:
+    """How many chunks, and latents, a motion of `frames` frames takes whose chunks follow one after the other."""
+    return -(-frames // chunk)
 
 
-def linger(latents_KZ: np.ndarray, share: float) -> np.ndarray:
-    """Independent standard normal latents (K, Z) -> such that resemble the one before, correlated by `share`."""
+def draw_starts(frames: int, chunk: int, generator: np.random.Generator) -> np.ndarray:
+    """First frames of chunks that overlap, for `decode_blended`; ascending, int64, shape (K,).
+
+    A head is slower in the middle of a chunk than where it passes to the next one. From chunks at regular distances it
+    would therefore move at a beat, twice per chunk; here every hop has another length, drawn evenly from `HOPS`.
+
+    Args:
+        frames: of the motion.
+        chunk: frames of a chunk.
+        generator: of the hops, which are the same for any number of frames, except the last: it leads to where the
+            last chunk ends with the motion. A single chunk that is longer than the motion begins before it.
+    """
+    if not frames:
+        return np.zeros(0, np.int64)
+    shortest, longest = (round(share * chunk) for share in HOPS)
+    starts = [0]
+    while starts[-1] + chunk < frames:
+        starts.append(starts[-1] + int(generator.integers(shortest, longest, endpoint=True)))
+    starts[-1] = frames - chunk
+    return np.array(starts, np.int64)
+
+
+def linger(latents_KZ: np.ndarray, share_K: np.ndarray) -> np.ndarray:
+    """Independent standard normal latents (K, Z) -> such that resemble the one before, correlated by `share_K`.
+
+    Args:
+        share_K: correlation of each with the one before, the first one's is not read; shape (K,).
+    """
     lingering = latents_KZ.copy()
-    for k in range(1, len(lingering)):
+    for k, share in enumerate(share_K[1:], start=1):
         lingering[k] = share * lingering[k - 1] + np.sqrt(1 - share**2) * latents_KZ[k]
     return lingering
 
@@ -41,7 +66,7 @@ def decode_in_turn(
         heard_TA: from `PoseVAE.hear`, shape (T, A).
         start_P: the portrait's pose, shape (6,).
         style: row of the style table.
-        latents_KZ: standard normal, one per chunk of `count_chunks`, shape (K, latent).
+        latents_KZ: standard normal, one per chunk of `count_in_turn`, shape (K, latent).
     Returns:
         Pose minus the start's, shape (T, 6).
     """
@@ -54,20 +79,26 @@ def decode_in_turn(
 
 
 def decode_blended(
-    network: PoseVAE, heard_TA: np.ndarray, start_P: np.ndarray, style: int, latents_KZ: np.ndarray
+    network: PoseVAE,
+    heard_TA: np.ndarray,
+    start_P: np.ndarray,
+    style: int,
+    latents_KZ: np.ndarray,
+    starts_K: np.ndarray,
 ) -> np.ndarray:
-    """Chunks that overlap by half and fade into each other: every frame but the ends' is a mean of two. No seams.
+    """Chunks that overlap and fade into each other: every frame but the ends' is a mean of two or three. No seams.
 
-    Arguments and result as in `decode_in_turn`.
+    Other arguments and result as in `decode_in_turn`.
+
+    Args:
+        latents_KZ: standard normal, one per chunk, shape (K, latent).
+        starts_K: first frames of the chunks, from `draw_starts`, shape (K,).
     """
     frames, chunk = len(heard_TA), network.chunk
-    starts = np.arange(len(latents_KZ)) * (chunk // 2)
-    if len(starts):
-        starts[-1] = frames - chunk  # the last one ends where the motion ends
-    changes = _decode(network, heard_TA, starts, start_P, style, latents_KZ)
+    changes = _decode(network, heard_TA, starts_K, start_P, style, latents_KZ)
     fade = np.sin(np.pi * (np.arange(chunk) + 0.5) / chunk)[:, None] ** 2
     total, weight = np.zeros((frames, len(start_P))), np.zeros((frames, 1))
-    for start, change in zip(starts, changes):
+    for start, change in zip(starts_K, changes):
         inside = slice(max(0, -start), chunk)
         total[start + inside.start : start + chunk] += (fade * change)[inside]
         weight[start + inside.start : start + chunk] += fade[inside]

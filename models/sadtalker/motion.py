@@ -2,6 +2,11 @@
 
 Read in stretches: what is kept of an hour of sound is a few numbers per frame. Legend: T frames, E expression,
 P pose (pitch, yaw, roll, three translations), A numbers heard per frame.
+
+The published program has an idle mode for clips without sound: a mel of zeros, the middle of its range, which no sound
+gives. There is none here: silence takes its place, which is heard as any other sound, by the published weights as the
+lowest value throughout, by own ones, against its own habit, as zeros. Lips rest (in the open space they are shut), the
+head moves on by its seed, and blinks and glances come as ever.
 """
 
 from pathlib import Path
@@ -17,10 +22,10 @@ from models.facespace.deep3d import from_deep3d, to_deep3d
 from models.idle import NECK, RAMP_S, blink_closure, gaze_over_time, spread_keys
 from models.interfaces import EXPRESSION, FPS, POSE, FaceFit, Motion, Speech
 from models.prosody import listen
-from models.sadtalker.chunks import count_chunks, decode_blended, decode_in_turn, linger, smooth
+from models.sadtalker.chunks import count_in_turn, decode_blended, decode_in_turn, draw_starts, linger, smooth
 from models.sadtalker.expnet import ExpNet
 from models.sadtalker.hearing import compare
-from models.sadtalker.open_face import blink_strength, settle
+from models.sadtalker.open_face import blink_strength, follow_lids, settle
 from models.sadtalker.posevae import PoseVAE
 from models.sadtalker.tracks import spread_by_travel
 
@@ -47,9 +52,9 @@ class SadTalkerMotion:
             were trained or tuned with is kept: mel windows as they are; blinks of five frames; chunks of 32 frames,
             each with a latent of its own, that only smoothing joins; a reference's head motion on top of the generated
             one; tracks of angles at an even pace. Otherwise a voice is heard against its own habit, lids open slower
-            than they shut, chunks fade into each other and their latents linger, the head sets out from the portrait's
-            pose, a reference replaces the generated motion, and tracks are smooth. In the open space lips are
-            calibrated (`models.sadtalker.open_face`).
+            than they shut, chunks fade into each other at irregular distances and their latents linger, the head sets
+            out from the portrait's pose, a reference replaces the generated motion, and tracks are smooth. In the open
+            space lips are calibrated (`models.sadtalker.open_face`).
             What merely breaks in the published program is right in both: clips of any length, equal keys of a track,
             references that are shorter than the clip (they are followed there and back, without a jump).
     Raises:
@@ -112,8 +117,11 @@ class SadTalkerMotion:
             style: of the head motion, 0 to `styles` - 1.
             pose_from: another video's motion, whose head movement since its first frame is taken; `pose.scale`
                 applies to it.
-            blinks_from: another video's motion, whose expression takes the portrait's place in what ExpNet is shown
-                frame by frame: it blinks when that video does.
+            blinks_from: another video's motion, during which the portrait blinks when that video does. In the open
+                space what ExpNet is shown is the portrait's expression, whose lids follow that video's frame by frame
+                (`models.sadtalker.open_face.follow_lids`). Other spaces' lids can't be told from the rest, so that, as
+                in the published program, ExpNet is shown the video's whole expression in the portrait's place; brows
+                and smiles come along.
         Raises:
             ValueError: an unknown style, or a reference or a face of another space.
         """
@@ -129,6 +137,8 @@ class SadTalkerMotion:
         shown = source.expression[None]
         if blinks_from is not None:
             closure, shown = np.zeros(speech.frames), blinks_from.expression
+            if self.space == "open":
+                shown = source.expression + follow_lids(shown, source)
         if self.space == "open":
             closure = closure * blink_strength(self._expnet.lids(), source)
         shown = shown[there_and_back(np.arange(speech.frames), len(shown))].astype(np.float32)
@@ -200,12 +210,16 @@ class SadTalkerMotion:
     def _generate_change(
         self, heard: np.ndarray, source: FaceFit, style: int, generator: np.random.Generator
     ) -> np.ndarray:
-        count = count_chunks(len(heard), self._posevae.chunk, blended=not self._official)
-        latents = generator.standard_normal((count, self._posevae.latent))
-        if not self._official:
-            latents = linger(latents, LINGERING)
-        decode = decode_in_turn if self._official else decode_blended
-        return decode(self._posevae, heard, self._spoken(source.pose), style, latents)
+        """Pose minus the portrait's from what is heard after the first frame, shape (T - 1, 6)."""
+        network, start = self._posevae, self._spoken(source.pose)
+        if self._official:
+            latents = generator.standard_normal((count_in_turn(len(heard), network.chunk), network.latent))
+            return decode_in_turn(network, heard, start, style, latents)
+        starts = draw_starts(len(heard), network.chunk, generator.spawn(1)[0])  # a longer clip begins as a shorter one
+        hops = np.diff(starts, prepend=0)
+        latents = generator.standard_normal((len(starts), network.latent))
+        latents = linger(latents, LINGERING ** (2 * hops / network.chunk))
+        return decode_blended(network, heard, start, style, latents, starts)
 
     def _pose(self, source: FaceFit, change: np.ndarray, controls: PoseControls) -> np.ndarray:
         """The head's pose, shape (T, 6), after what tracks replace."""

@@ -15,9 +15,10 @@ from models.errors import WeightsError
 from models.facespace import topology as top
 from models.facespace.open import OpenSpace
 from models.interfaces import FaceFit, Motion
+from models.rest import both_sides
 from models.sadtalker.hearing import compare
 from models.sadtalker.motion import STRETCH_FRAMES, SadTalkerMotion, there_and_back
-from models.sadtalker.open_face import MOST_BLINK, blink_strength
+from models.sadtalker.open_face import MOST_BLINK, blink_strength, follow_lids
 from tests.models.sadtalker.sounds import Noise, networks, nodding, system
 from tests.models.voices import face
 
@@ -36,7 +37,7 @@ def generate(frames=120, seed=3, official=False, speech=None, space=None, **othe
 
 
 @pytest.mark.parametrize("official", [False, True])
-@pytest.mark.parametrize("frames", [1, 2, 3, 5, 20, 21, 22, 33, 65])
+@pytest.mark.parametrize("frames", [1, 2, 3, 5, 12, 13, 14, 20, 21, 22, 31, 32, 33, 34, 48, 49, 64, 65, 100])
 def test_clips_of_any_length(frames, official):
     motion = generate(frames, official=official)
     parts = (motion.expression, motion.pose, motion.gaze)
@@ -71,11 +72,40 @@ def test_head_sets_out_from_the_portrait():
     assert np.abs(np.diff(motion.pose[:10], axis=0)).max() < np.abs(motion.pose - POSE).max() / 5
 
 
+def test_heads_move_at_no_beat():
+    phases, lines = zip(*(beat(generate(1600, seed).pose) for seed in range(2)))
+    assert max(phases) < 1.6 and max(lines) < 40  # 5 and hundreds from chunks at regular distances
+
+
+def beat(pose: np.ndarray) -> tuple[float, float]:
+    """How regularly a head moves at half a chunk: its speed there at the fastest over that at the slowest phase, and
+    the power of its speed at that frequency over the floor around it."""
+    speed = np.linalg.norm(np.diff(pose[:, :3], axis=0), axis=1)
+    phases = [speed[k::16].mean() for k in range(16)]
+    power = np.abs(np.fft.rfft((speed - speed.mean()) * np.hanning(len(speed)))) ** 2
+    hertz = np.fft.rfftfreq(len(speed), 1 / 25)
+    line = power[np.abs(hertz - 25 / 16) < 0.06].max()
+    return max(phases) / min(phases), line / np.median(power[(hertz > 1) & (hertz < 2.2)])
+
+
+def test_a_longer_clip_begins_as_a_shorter_one():
+    short, long = (generate(frames, speech=Noise(frames)).pose for frames in (300, 400))
+    assert np.abs(short[:240] - long[:240]).max() < 1e-3 < np.abs(short - long[:300]).max()
+
+
 def test_styles():
     assert system().styles == 5
     assert not np.allclose(generate(style=4).pose, generate().pose)
     with pytest.raises(ValueError, match="style 5 is unknown: these weights know 0 to 4"):
         generate(style=5)
+
+
+def test_as_many_styles_as_were_trained():
+    made = SadTalkerMotion(*networks(styles=60))
+    last, first = (
+        made.generate(Noise(60), portrait(), Controls(pose=PoseControls(style=k)), 3, style=k).pose for k in (59, 0)
+    )
+    assert made.styles == 60 and not np.allclose(first, last)
 
 
 @pytest.mark.parametrize("controls", [PoseControls(still=True), PoseControls(scale=0)])
@@ -152,13 +182,56 @@ def test_head_motion_of_another_video(official):
     assert np.abs(half.pose - POSE).max() == pytest.approx(np.abs(nod).max() / 2, rel=1e-3)
 
 
-def test_blinks_of_another_video_replace_the_portrait_s_expression():
+def test_lids_of_another_video_are_followed_and_nothing_else_of_its_face():
+    lids, brows = movement("blink"), movement("brow_outer") + movement("brow_inner")
+    closure = np.zeros(100)
+    closure[[20, 21, 22, 60, 61, 62]] = [0.5, 1, 0.5] * 2
+    grimace = brows + movement("smile") + 0.3 * movement("lid_raise")  # all the time, and brows go up once more
+    raised = np.convolve(np.arange(100) == 80, np.ones(10), mode="same")
+    face_of = grimace + closure[:, None] * lids + raised[:, None] * brows
+    reference = Motion("open", face_of.astype(np.float32), np.zeros((100, 6), np.float32), np.zeros((100, 2)))
+    followed, plain = (
+        keeping().generate(Noise(100), face(), no_blinks(), 3, blinks_from=given).expression
+        for given in (reference, None)
+    )
+    change = followed - plain
+    brow, lid = (change @ way / (way @ way) for way in (brows, lids))
+    assert np.abs(brow).max() < 0.05
+    assert np.abs(lid - closure).max() < 0.01
+    assert np.abs(lips_of(Motion("open", change, reference.pose, reference.gaze))).max() < 0.05
+
+
+def test_eyes_that_follow_go_no_further_than_shut():
+    lids = movement("blink")
+    narrow = face(0.6 * lids)
+    blinking = np.outer([0, 0, 0, 0.2, 1, 0, 0, 0], lids)
+    change = follow_lids(blinking, narrow)
+    assert np.allclose(change[3], 0.2 * lids, atol=1e-5) and np.allclose(change[0], 0, atol=1e-6)
+    assert np.allclose(change[4], blink_strength(lids, narrow) * lids, atol=1e-5)
+    assert np.allclose(follow_lids(blinking[4:5], narrow), 0, atol=1e-6), "a single picture does not blink"
+
+
+def movement(name: str) -> np.ndarray:
+    return both_sides(OpenSpace.load(), name)
+
+
+def no_blinks() -> Controls:
+    return Controls(blink=BlinkControls(mode="off"))
+
+
+def keeping() -> SadTalkerMotion:
+    """Own weights in the open space whose face is the one that they are shown."""
     expnet, posevae = networks()
-    expnet.mapping1.weight.data.zero_()
-    expnet.mapping1.weight.data[:, -65:-1] = torch.eye(64)
+    expnet.keep_reference()
+    return SadTalkerMotion(expnet, posevae)
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_in_other_spaces_another_video_s_whole_expression_is_shown(official):
+    expnet, posevae = networks(official)
+    expnet.keep_reference()
     expnet.mapping1.weight.data[:, -1] = 1000.0
-    expnet.mapping1.bias.data.zero_()
-    made = SadTalkerMotion(expnet, posevae, space="bfm")
+    made = SadTalkerMotion(expnet, posevae, space="bfm", official=official)
     motion = made.generate(Noise(100), portrait("bfm"), Controls(), 3, blinks_from=nodding(40, "bfm"))
     assert np.allclose(motion.expression[:, 0], there_and_back(np.arange(100), 40), atol=1e-4)
 
