@@ -230,7 +230,7 @@ class _Event(ctypes.Structure):
 
 
 _SPOKEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_LIST_END, _SENTENCE_END, _MESSAGE_END, _PHONEME = 0, 5, 6, 7
+_LIST_END, _SENTENCE_END, _PHONEME = 0, 5, 7
 _RETRIEVE, _PHONEME_EVENTS_IN_IPA = 1, 1 | 2
 _RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
 _UTF8 = 1
@@ -266,7 +266,7 @@ class Espeak:
         number = 0
         while events[number].type != _LIST_END:
             event = events[number]
-            if event.type in (_PHONEME, _SENTENCE_END, _MESSAGE_END):
+            if event.type in (_PHONEME, _SENTENCE_END):  # a message's end is told as of its beginning
                 name = event.name.decode("utf-8", "ignore") if event.type == _PHONEME else ""
                 self._marks.append((event.audio_position / 1000, name))
             number += 1

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from models.interfaces import SAMPLE_RATE
 from models.teachers.visemes import LABELLED, Phone
 from pipeline.config import load_settings
 from pipeline.datacard import build_card, to_markdown
@@ -17,7 +19,7 @@ from pipeline.reserved import reserve
 from pipeline.speakers import Speaker
 from pipeline.talking_videos import TalkingVideo
 from scripts import make_labelled_speech
-from scripts.make_labelled_speech import Utterance, main
+from scripts.make_labelled_speech import Espeak, Utterance, main
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +122,11 @@ def test_the_card_knows_of_labelled_speech_whoever_writes_it_last(tmp_path: Path
     for shard in (tmp_path / "features").glob("labelled-*"):
         shard.unlink()
     assert real_card(tmp_path) == alone
+
+
+@pytest.mark.skipif(not find_library("espeak-ng"), reason="needs the library of Debian's espeak-ng")
+def test_phones_of_the_synthesiser_follow_one_another():
+    spoken = Espeak().say("big mom, pay up.", "en-us", "", np.random.default_rng(0))
+    starts, ends = ([getattr(phone, side) for phone in spoken.phones] for side in ("start", "end"))
+    assert starts[1:] == ends[:-1] and ends[-1] <= len(spoken.samples) / SAMPLE_RATE + 1e-6
+    assert sum(phone.ipa in ("p", "b", "m") for phone in spoken.phones) == 5
