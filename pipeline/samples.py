@@ -12,6 +12,7 @@ import numpy as np
 
 from models.teachers.visemes import LABELLED
 from pipeline import storage
+from pipeline.errors import SetupError
 from pipeline.features import META_COLUMNS, Features
 from pipeline.speakers import TRAIN
 from pipeline.trainables import Sample, Trainable
@@ -29,13 +30,19 @@ def columns_of(trainable: Trainable, *more: str) -> list[str]:
 
 
 def missing_columns(config: "TrainConfig", trainable: Trainable) -> list[str]:
-    """What the trainable reads that the features don't have, as those of an earlier version."""
+    """What the trainable reads that the features don't have, as those of an earlier version.
+
+    Raises:
+        SetupError: there are no features beside the data card.
+    """
     import pyarrow.parquet as pq
 
     folder = config.features_path("features")
     files, place = storage.arrow_place(folder)
-    name = storage.list_names(folder)[0]
-    with files.open_input_file(f"{place}/{name}") as source:
+    names = storage.list_names(folder)
+    if not names:
+        raise SetupError([f"{folder} is empty: run jobs.prepare to its end"])
+    with files.open_input_file(f"{place}/{names[0]}") as source:
         there = pq.ParquetFile(source).schema_arrow.names
     return [column for column in trainable.columns if column not in there]
 

@@ -42,6 +42,7 @@ OTHERS_SHARE = 0.3  # of the looks in which there is one
 SURE_FRAMES = 4 * FPS  # from which on a measured lag can be trusted to a frame
 NOISE_FRAMES = 1  # lags up to this are the probe's own error, and are left alone
 SHORT_LAG = 3  # frames; a short video whose lag seems larger is refused
+SURE_SYNC = 0.25  # confidence of the probe from which on a larger lag, or that of half a video, is believed
 DRIFT_FROM = 8 * FPS  # frames from which on both halves must have one lag ...
 DRIFT = 3  # ... within this many frames
 LISTEN_STRETCH = 60 * FPS  # frames of sound looked at together
@@ -179,7 +180,7 @@ def measure_sync(path: Path, landmarks: np.ndarray, speech: SpeechFile, checks: 
     if frames >= DRIFT_FROM:
         half = frames // 2
         halves = [Probe.load().sync(mouth[part], bands[part]) for part in (slice(0, half), slice(half, frames))]
-        lags = [side.lag for side in halves if side.confidence >= checks.least_sync]
+        lags = [side.lag for side in halves if side.confidence >= SURE_SYNC]
         if len(lags) == 2 and abs(lags[0] - lags[1]) > DRIFT:
             raise AudioError(
                 f"{path}: the sound drifts: it is {lags[0]:+.0f} frames late in the first half, {lags[1]:+.0f} in the "
@@ -190,6 +191,12 @@ def measure_sync(path: Path, landmarks: np.ndarray, speech: SpeechFile, checks: 
         raise AudioError(
             f"{path}: the sound seems {sync.lag:+.0f} frames late, but {frames / FPS:.1f} s are too short to tell",
             f"use clips of at least {SURE_FRAMES / FPS:g} s, or bring the sound into step",
+        )
+    if abs(sync.lag) > SHORT_LAG and sync.confidence < SURE_SYNC:
+        raise AudioError(
+            f"{path}: the sound seems {sync.lag:+.0f} frames late, but the lips hardly follow it then "
+            f"(confidence {sync.confidence:.2f}, {SURE_SYNC:g} is needed)",
+            "use a recording in which sound and lips belong together, or bring them into step",
         )
     is_noise = abs(sync.lag) <= (NOISE_FRAMES if frames >= SURE_FRAMES else SHORT_LAG)
     return Sync(sync.score, sync.confidence, sync.best, 0.0 if is_noise else sync.lag)
