@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.facevid2vid.frozen import Frozen
+from models.frozen import Frozen
 from models.interfaces import FPS, IDENTITY, SAMPLES_PER_FRAME, Motion
 from models.sadtalker import expnet
 from models.sadtalker.expnet import ExpNet
@@ -180,8 +180,7 @@ class ExpNetTrainable:
         mel_BTMS = batch["mel"].float()
         noise = torch.randn(mel_BTMS.shape, generator=generator, device=mel_BTMS.device)
         made = self._made(networks, batch, mel_BTMS + self._options.noise * noise)
-        logits = self._read(networks, batch, made.made, generator) if LIP_READING in networks else None
-        parts = self._parts(made, logits)
+        parts = self._parts(networks, batch, made, generator)
         unlike = 1 - self._alike(batch, made.made, made.teacher).mean()
         return {**parts, TOTAL: parts[TOTAL] + self._options.alike * unlike, "unlike": unlike}
 
@@ -191,8 +190,7 @@ class ExpNetTrainable:
         Besides, the mean error of the lips' landmarks in percent of the eye distance.
         """
         made = self._made(networks, batch, batch["mel"].float())
-        logits = self._read(networks, batch, made.made, generator) if LIP_READING in networks else None
-        parts = self._parts(made, logits)
+        parts = self._parts(networks, batch, made, generator)
         ours, wanted = (points[:, :, 48:] for points in made.landmarks)
         eye_distance = (made.landmarks[1][..., 45, :] - made.landmarks[1][..., 36, :]).norm(dim=-1)
         lips = 100 * ((ours - wanted).norm(dim=-1).mean(-1) / eye_distance).mean()
@@ -220,8 +218,9 @@ class ExpNetTrainable:
         """expnet.safetensors, in half precision, as `models.sadtalker.motion.SadTalkerMotion.load` wants it."""
         return {"expnet": halved(networks["expnet"].state_dict())}
 
-    def _parts(self, made: Made, logits: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
-        """The paper's losses."""
+    def _parts(self, networks: Networks, batch: Batch, made: Made, generator: torch.Generator) -> dict[str, Tensor]:
+        """The paper's losses, reading among them where there are lip readers."""
+        logits = self._read(networks, batch, made.made, generator) if LIP_READING in networks else None
         return expnet_losses(
             made.made,
             made.teacher,

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from models.checkpoint import load_strict
 from models.facevid2vid import losses
-from models.facevid2vid.frozen import Frozen
 from models.facevid2vid.keypoints import place
 from models.facevid2vid.sizes import KEYPOINTS, MAPPING_SIZES
+from models.frozen import Frozen
 from models.sadtalker.mapping import MappingNet
 from models.sadtalker.windows import coefficient_windows
 from pipeline.features import Features

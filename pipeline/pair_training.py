@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from models.facevid2vid import losses
 from models.facevid2vid.discriminator import MultiScaleDiscriminator
-from models.facevid2vid.frozen import Frozen
 from models.facevid2vid.generator import Generator
 from models.facevid2vid.keypoints import Head, HeadEstimator, KeypointDetector
 from models.facevid2vid.losses import TOTAL, Vgg19
 from models.facevid2vid.sizes import SIZES
+from models.frozen import Frozen
 from pipeline.config import Section
 from pipeline.features import CROP, Features
 from pipeline.framing import Box, resample, tight_square
