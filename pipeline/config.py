@@ -33,6 +33,11 @@ class MotionConfig(Section):
     """Speech to coefficients."""
 
     system: str = Field(default="articulator", description=f"the motion system: {', '.join(registry.MOTION_SYSTEMS)}")
+    pack: str | None = Field(
+        default=None,
+        min_length=1,
+        description="another pack than 'pack', of the same coefficient space, to build the motion system from",
+    )
 
     @field_validator("system")
     @classmethod
@@ -192,15 +197,14 @@ class RenderConfig(Section):
         return _one_of(name, list(registry.RENDERERS))
 
     @property
-    def pack_label(self) -> str:
-        """A short name of the pack, with the beginning of its hash where it is pinned."""
-        place, _, sha256 = self.pack.partition("#sha256=")
-        name = place.rstrip("/").rpartition("/")[2]
-        return f"{name}@{sha256[:8]}" if sha256 else name
+    def motion_pack(self) -> str:
+        """The set of weights that motion systems are built from."""
+        return self.motion.pack or self.pack
 
     def weights_with(self, system: str) -> str:
         """What a clip's record says it was made with, for a motion system."""
-        return f"{self.pack_label}:{system}+{self.renderer}"
+        renderer = f"{_label(self.pack)}:{self.renderer}" if self.motion.pack else self.renderer
+        return f"{_label(self.motion_pack)}:{system}+{renderer}"
 
     @model_validator(mode="after")
     def _one_source(self) -> "RenderConfig":
@@ -223,10 +227,12 @@ class RenderConfig(Section):
     @model_validator(mode="after")
     def _pack_where_needed(self) -> "RenderConfig":
         """Which space another pack is of, and what it holds, `pipeline.packs.settle` looks up."""
-        named = {
-            f"motion.system '{self.motion.system}'": registry.MOTION_SYSTEMS[self.motion.system],
-            f"renderer '{self.renderer}'": registry.RENDERERS[self.renderer],
-        }
+        system = registry.MOTION_SYSTEMS[self.motion.system]
+        if self.motion.pack and not system.takes_weights:
+            raise ValueError(f"'motion.pack' is set, of which motion.system '{self.motion.system}' takes nothing")
+        named = {f"renderer '{self.renderer}'": registry.RENDERERS[self.renderer]}
+        if not self.motion.pack:
+            named = {f"motion.system '{self.motion.system}'": system} | named
         if self.pack == registry.OPEN:
             shipped = shipped_pack()
             needed = {user: entry.needs(shipped, self.controls) for user, entry in named.items()}
@@ -244,6 +250,13 @@ class RenderConfig(Section):
                 "or leave pack out"
             )
         return self
+
+
+def _label(pack: str) -> str:
+    """A short name of a pack, with the beginning of its hash where it is pinned."""
+    place, _, sha256 = pack.partition("#sha256=")
+    name = place.rstrip("/").rpartition("/")[2]
+    return f"{name}@{sha256[:8]}" if sha256 else name
 
 
 def mixed_spaces(system: str, renderer: str, pack_space: str | None = None) -> str:

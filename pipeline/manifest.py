@@ -142,14 +142,16 @@ def spec_hash(clip: Clip, config: RenderConfig) -> str:
         "portrait": clip.portrait,
         "audio": clip.audio,
         "controls": clip.controls.model_dump(mode="json") | {"seed": clip.seed},
-        "motion": config.motion.model_dump(mode="json"),
+        "motion": config.motion.model_dump(mode="json", exclude={"pack"}),
         "renderer": config.renderer,
-        "pack": config.pack.partition("#sha256=")[2] or config.pack,
+        "pack": _pinned_to(config.pack),
         "face": config.face.model_dump(mode="json", include={"backend"}),
         "max_pixels": config.limits.max_pixels,
         "encode": config.encode.model_dump(mode="json"),
         "max_part_seconds": config.max_part_seconds,
     }
+    if config.motion.pack:
+        spec["motion_pack"] = _pinned_to(config.motion.pack)
     if config.enhancer:
         spec["enhancer"] = config.enhancer
     if config.quality.check:
@@ -207,6 +209,11 @@ def _located(controls: Controls, base: str) -> Controls:
             place = storage.absolute(storage.join(base, group.reference))
             changes[section] = group.model_copy(update={"reference": place})
     return controls.model_copy(update=changes)
+
+
+def _pinned_to(pack: str) -> str:
+    """What a pack's place has to do with a clip: its hash; the place itself only where it isn't pinned."""
+    return pack.partition("#sha256=")[2] or pack
 
 
 def _row_hash(values: Mapping[str, Any]) -> str:

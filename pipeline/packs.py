@@ -42,46 +42,60 @@ def settle(config: RenderConfig, clips: Iterable[Clip]) -> RenderConfig:
             find_enhancer(config.enhancer)
         except SetupError as error:
             problems += error.problems
-    if config.pack != registry.OPEN:
-        try:
-            config = config.model_copy(update={"pack": _pinned(config)})
-            pack = open_pack(config)
-        except PackError as error:
-            raise SetupError([*problems, f"pack: {error}"]) from error
-        problems += _unsuited(config, pack, controls)
+    try:
+        config = _pinned_config(config)
+        found = open_pack(config), open_motion_pack(config)
+    except PackError as error:
+        raise SetupError([*problems, f"pack: {error}"]) from error
+    if found != (shipped_pack(), shipped_pack()):
+        problems += _unsuited(config, *found, controls)
     if problems:
         raise SetupError(problems)
     return config
 
 
 def open_pack(config: RenderConfig) -> Pack:
-    """The pack of a job. An own one of the space `open` takes what it lacks from what ships.
+    """The pack of a job: its renderer's, and its face space's. Raises as `open_backed`."""
+    return open_backed(config.pack, config.cache)
+
+
+def open_motion_pack(config: RenderConfig) -> Pack:
+    """The pack of a job's motion system, which is the job's unless it has one of its own. Raises as `open_backed`."""
+    return open_backed(config.motion_pack, config.cache)
+
+
+def open_backed(setting: str, kept: CacheConfig) -> Pack:
+    """The pack of a setting. An own one of the space `open` takes what it lacks from what ships.
 
     Raises:
         PackError: no pack there, or not the one that was pinned.
         TransientError: a storage that doesn't answer.
     """
-    if config.pack == registry.OPEN:
+    if setting == registry.OPEN:
         return shipped_pack()
-    pack = open_at(config.pack, config.cache)
+    pack = open_at(setting, kept)
     return pack.backed_by(shipped_pack()) if pack.space == shipped_pack().space else pack
 
 
-def pack_for(entry: registry.Entry, config: RenderConfig) -> Pack | None:
-    """What a motion system or a renderer is built from in a job; None if it has no networks. Raises as `open_pack`."""
-    return entry.pack_in(open_pack(config)) if entry.takes_weights else None
+def pack_for(entry: registry.Entry, setting: str, config: RenderConfig) -> Pack | None:
+    """What a motion system or a renderer is built from; None if it has no networks. Raises as `open_backed`.
+
+    Args:
+        setting: `config.motion_pack` or `config.pack`.
+    """
+    return entry.pack_in(open_backed(setting, config.cache)) if entry.takes_weights else None
 
 
 def open_at(setting: str, kept: CacheConfig) -> Pack:
-    """The pack at a folder or URI, pinned (`URI#sha256=HASH`) or not. Raises as `open_pack`."""
+    """The pack at a folder or URI, pinned (`URI#sha256=HASH`) or not. Raises as `open_backed`."""
     uri, pinned = _parts(setting)
     return _opened(uri, pinned, str(kept.folder), kept.max_gb)
 
 
 def space_of(config: RenderConfig) -> str:
-    """The coefficient space that a job's numbers belong to. Raises as `open_pack`."""
+    """The coefficient space that a job's numbers belong to. Raises as `open_backed`."""
     entry = registry.MOTION_SYSTEMS[config.motion.system]
-    return entry.space or open_pack(config).space
+    return entry.space or open_motion_pack(config).space
 
 
 def build(builder: Callable[..., T], pack: Pack, **given: Any) -> T:
@@ -122,9 +136,19 @@ def _parts(setting: str) -> tuple[str, str | None]:
     return (stated["uri"], stated["sha256"].lower()) if stated else (setting, None)
 
 
-def _pinned(config: RenderConfig) -> str:
+def _pinned_config(config: RenderConfig) -> RenderConfig:
+    """The settings with their packs pinned. Raises PackError."""
+    if config.pack != registry.OPEN:
+        config = config.model_copy(update={"pack": _pinned(config.pack)})
+    if config.motion.pack and config.motion.pack != registry.OPEN:
+        motion = config.motion.model_copy(update={"pack": _pinned(config.motion.pack)})
+        config = config.model_copy(update={"motion": motion})
+    return config
+
+
+def _pinned(setting: str) -> str:
     """The setting with an absolute place and the hash. Raises PackError."""
-    uri, pinned = _parts(config.pack)
+    uri, pinned = _parts(setting)
     path = storage.local_path(uri)
     if path:
         uri = os.path.abspath(path)  # noqa: PTH100 - not resolve(): links keep their names
@@ -165,23 +189,29 @@ def _opened(uri: str, pinned: str | None, folder: str, max_gb: float) -> Pack:
     return pack
 
 
-def _unsuited(config: RenderConfig, pack: Pack, controls: list[Controls]) -> list[str]:
-    """Why a pack doesn't suit a job, a sentence each."""
+def _unsuited(config: RenderConfig, pack: Pack, motion_pack: Pack, controls: list[Controls]) -> list[str]:
+    """Why the packs don't suit a job, a sentence each."""
     system, renderer = registry.MOTION_SYSTEMS[config.motion.system], registry.RENDERERS[config.renderer]
-    space = system.space_in(pack)
+    space = system.space_in(motion_pack)
     if space != renderer.space_in(pack):
-        return [mixed_spaces(config.motion.system, config.renderer, pack.space)]
-    wanted: dict[str, str] = {}
-    if space == "bfm":
-        wanted |= dict.fromkeys(registry.BFM_NEEDS, "the space bfm")
+        return [mixed_spaces(config.motion.system, config.renderer, motion_pack.space)]
+    of_motion, of_job = {}, dict.fromkeys(registry.BFM_NEEDS if space == "bfm" else (), "the space bfm")
     for each in controls:
-        users = {
-            f"motion.system={config.motion.system}": system,
-            f"renderer={config.renderer} with controls.size={each.size}, controls.framing={each.framing}": renderer,
-        }
-        for user, entry in users.items():
-            if entry.pack_in(pack) is pack:
-                wanted = dict.fromkeys(entry.needs(pack, each), user) | wanted
+        user = f"renderer={config.renderer} with controls.size={each.size}, controls.framing={each.framing}"
+        of_job = _wanted(renderer, pack, each, user) | of_job
+        of_motion = _wanted(system, motion_pack, each, f"motion.system={config.motion.system}") | of_motion
+    if not config.motion.pack:
+        return _faults(config, pack, of_motion | of_job)
+    return _faults(config, motion_pack, of_motion) + ([] if pack is shipped_pack() else _faults(config, pack, of_job))
+
+
+def _wanted(entry: registry.Entry, pack: Pack, controls: Controls, user: str) -> dict[str, str]:
+    """Networks that a motion system or renderer takes from a pack, and who wants them."""
+    return dict.fromkeys(entry.needs(pack, controls), user) if entry.pack_in(pack) is pack else {}
+
+
+def _faults(config: RenderConfig, pack: Pack, wanted: dict[str, str]) -> list[str]:
+    """What is wrong with a pack of which networks are wanted, by name: who wants them."""
     if not pack.declaration.provides.keys() & wanted.keys() and config.face.backend != "face_alignment":
         return [_unused(config, pack, list(wanted))]
     problems = [

@@ -64,7 +64,7 @@ class MotionStage:
     def __init__(self, config: RenderConfig):
         self._config = config
         self._entry = registry.MOTION_SYSTEMS[config.motion.system]
-        pack = packs.pack_for(self._entry, config)
+        pack = packs.pack_for(self._entry, config.motion_pack, config)
         self._system = packs.build(self._entry.build, pack) if pack else self._entry.build()
 
     def generate(self, prepped: Prepped) -> Motion:
@@ -164,7 +164,7 @@ class RenderStage:
     def _renderer_for(self, controls: Controls) -> Any:
         """The renderer; of a pack, one for each set of networks that clips ask for."""
         device = "cuda" if self._config.flow.gpus_per_render_actor else "cpu"
-        pack = packs.pack_for(self._entry, self._config)
+        pack = packs.pack_for(self._entry, self._config.pack, self._config)
         key = self._entry.needs(pack, controls) if pack else ()
         if key not in self._renderers:
             self._renderers[key] = (

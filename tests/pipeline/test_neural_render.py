@@ -72,6 +72,12 @@ def test_every_framing_becomes_a_video(folder: Path, tmp_path: Path, framing: st
         assert np.abs(frame[-8:, -8:] - still_picture(folder)[-8:, -8:]).mean() < 8
 
 
+def test_own_motion_goes_with_another_pack_s_renderer(folder: Path, tmp_path: Path):
+    mine = write_pack(tmp_path / "mine", ("expnet", "posevae"), name="mine").where
+    record = render_single(configured(folder, tmp_path / "clip.mp4", f"motion.pack={mine}"), silent)
+    assert record.frames == FRAMES and record.weights.startswith("mine@") and "+tiny@" in record.weights
+
+
 def test_512_pixels_come_from_networks_of_their_own(folder: Path, tmp_path: Path):
     record = render_single(configured(folder, tmp_path / "clip.mp4", "controls.size=512"), silent)
     assert (record.width, record.height) == (512, 512)

@@ -92,7 +92,40 @@ def test_a_pack_on_s3_is_fetched_file_by_file(folder: Path, s3: str):
     assert problem.startswith("pack: ") and f"{s3}/nothing is no pack" in problem
 
 
+def test_motion_may_have_a_pack_of_its_own(folder: Path, tmp_path: Path):
+    """Own motion networks with the published renderer: both of the space bfm."""
+    mine = write_pack(tmp_path / "mine", ("expnet", "posevae"), name="mine").where
+    settled = packs.settle(config(folder, f"motion.pack={mine}", *NEURAL), [clip()])
+    assert packs.open_motion_pack(settled).path("expnet") == tmp_path / "mine" / "expnet.safetensors"
+    assert packs.open_pack(settled).path("recon") == folder / "recon.safetensors" and packs.space_of(settled) == "bfm"
+    first, _, second = settled.weights_with("sadtalker").partition("+")
+    assert first.startswith("mine@") and first.endswith(":sadtalker")
+    assert second.startswith("tiny@") and second.endswith(":facevid2vid")
+    hashes = {spec_hash(clip(), each) for each in (settled, packs.settle(config(folder), [clip()]))}
+    moved = shutil.copytree(tmp_path / "mine", tmp_path / "moved")
+    hashes.add(spec_hash(clip(), packs.settle(config(folder, f"motion.pack={moved}", *NEURAL), [clip()])))
+    assert len(hashes) == 2, "its content changes the videos, its place doesn't"
+    own = write_pack(tmp_path / "own", ("articulator",), space="open").where
+    kept = packs.settle(load_config(["manifest=m", f"motion.pack={own}", "cache.dir=/nowhere"]), [clip()])
+    assert packs.open_pack(kept) is shipped_pack()
+    assert packs.open_motion_pack(kept).path("articulator") == tmp_path / "own" / "articulator.safetensors"
+
+
 # ---- refusals
+
+
+def test_packs_that_don_t_go_together_are_refused(folder: Path, tmp_path: Path):
+    open_pack = write_pack(tmp_path / "own", ("expnet", "posevae"), space="open").where
+    (problem,) = refused(config(folder, f"motion.pack={open_pack}", *NEURAL))
+    assert "motion.system 'sadtalker' speaks the coefficient space 'open'" in problem
+    part = write_pack(tmp_path / "part", ("posevae",)).where
+    (problem,) = refused(config(folder, f"motion.pack={part}", *NEURAL))
+    assert f"{part} has no expnet, which motion.system=sadtalker needs" in problem
+    few = write_pack(tmp_path / "few", ("expnet", "posevae", "recon")).where
+    problems = refused(config(Path(few), f"motion.pack={few}", *NEURAL))
+    assert len(problems) == 3 and all(f"{few} has no" in problem for problem in problems)
+    (problem,) = problems_of("motion.system=envelope", "motion.pack=mine")
+    assert "'motion.pack' is set, of which motion.system 'envelope' takes nothing" in problem
 
 
 @pytest.mark.parametrize("words", [NEURAL, ("renderer=facevid2vid",)])
@@ -146,7 +179,7 @@ def test_own_weights_go_before_those_that_ship(tmp_path: Path):
     MotionStage(settled)
 
     foreign = packs.settle(config(write_pack(tmp_path / "bfm").where, "motion.system=articulator", *ALIGNED), [clip()])
-    taken = packs.pack_for(registry.MOTION_SYSTEMS["articulator"], foreign)
+    taken = packs.pack_for(registry.MOTION_SYSTEMS["articulator"], foreign.motion_pack, foreign)
     assert taken is shipped_pack(), "numbers of another space are of no use"
 
 
