@@ -195,7 +195,8 @@ def _unsuited(config: RenderConfig, pack: Pack, motion_pack: Pack, controls: lis
     space = system.space_in(motion_pack)
     if space != renderer.space_in(pack):
         return [mixed_spaces(config.motion.system, config.renderer, motion_pack.space)]
-    of_motion, of_job = {}, dict.fromkeys(registry.BFM_NEEDS if space == "bfm" else (), "the space bfm")
+    of_motion: dict[str, str] = {}
+    of_job: dict[str, str] = dict.fromkeys(registry.BFM_NEEDS if space == "bfm" else (), "the space bfm")
     for each in controls:
         user = f"renderer={config.renderer} with controls.size={each.size}, controls.framing={each.framing}"
         of_job = _wanted(renderer, pack, each, user) | of_job
