@@ -108,22 +108,23 @@ class _ResNet(nn.Module):
 
     def __init__(self, sense: str, channels: tuple[int, ...]):
         super().__init__()
-        if sense == "audio":
+        self._of_sound = sense == "audio"
+        if self._of_sound:
             self.conv1 = nn.Conv1d(1, channels[0], 80, stride=4, padding=38, bias=False)
             self.bn1 = nn.BatchNorm1d(channels[0])
             self.pool = nn.AvgPool1d(SAMPLES_PER_FRAME // 4 // 8)
         inside = (channels[0], *channels)
-        self.stages = len(channels)
+        self._stages = len(channels)
         for number, (before, after) in enumerate(zip(inside, channels), 1):
             first = _Residual(sense, before, after, stride=1 if number == 1 else 2)
             self.add_module(f"layer{number}", nn.Sequential(first, _Residual(sense, after, after)))
 
     def forward(self, x: Tensor) -> Tensor:
-        if hasattr(self, "conv1"):
+        if self._of_sound:
             x = silu(self.bn1(self.conv1(x)))
-        for number in range(1, self.stages + 1):
-            x = getattr(self, f"layer{number}")(x)
-        return self.pool(x) if hasattr(self, "conv1") else x
+        for number in range(1, self._stages + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return self.pool(x) if self._of_sound else x
 
 
 class _Residual(nn.Module):
