@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from scipy.io import wavfile
 
 from models import registry
@@ -48,7 +47,7 @@ from pipeline.config import CacheConfig
 from pipeline.errors import SetupError, TalkfarmError
 from pipeline.features import META_COLUMNS, Features, sound_of
 from pipeline.metrics.sync import bilabial_closure, closure_by_chance, find_silence, voice_level
-from pipeline.samples import listed_rows
+from pipeline.samples import read_rows, stored_columns
 from pipeline.speech import decode_speech
 from pipeline.talking_videos import read_videos
 
@@ -156,16 +155,14 @@ def read_shots(features: Path, videos: str | None, split: str, work: Path) -> li
 
 def _read_rows(folder: Path, split: str) -> Iterator[Features]:
     """Rows of real videos."""
-    listed = listed_rows(str(folder))
-    for path in sorted((folder / "features").glob("*.parquet")):
-        file = pq.ParquetFile(path)
-        sound = [SOUND] if SOUND in file.schema_arrow.names else []
-        for row in file.read([*META_COLUMNS, "expression", "pose", "seen", *sound], use_threads=False).to_pylist():
-            if row["split"] != split or row["speaker"].startswith(LABELLED) or not listed(row):
-                continue
-            if row["space"] != "open":
-                raise SetupError([f"{folder} holds coefficients of the space '{row['space']}': they can't be compared"])
-            yield Features.from_row(row)
+    sound = [SOUND] if SOUND in stored_columns(str(folder)) else []
+    for row in read_rows(str(folder), split, [*META_COLUMNS, "expression", "pose", "seen", *sound]):
+        origin = row.origin
+        if origin.speaker.startswith(LABELLED):
+            continue
+        if origin.space != "open":
+            raise SetupError([f"{folder} holds coefficients of the space '{origin.space}': they can't be compared"])
+        yield row
 
 
 def _sound(parts: list[Features], video: str | None, work: Path) -> np.ndarray:

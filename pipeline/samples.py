@@ -18,7 +18,7 @@ from pipeline.speakers import TRAIN
 from pipeline.trainables import Sample, Trainable
 
 if TYPE_CHECKING:
-    from pipeline.train import TrainConfig
+    pass
 
 
 PLAN = "plan.parquet"  # in a folder of features: the rows that its data card speaks of
@@ -29,22 +29,21 @@ def columns_of(trainable: Trainable, *more: str) -> list[str]:
     return [*META_COLUMNS, *dict.fromkeys((*trainable.columns, *more))]
 
 
-def missing_columns(config: "TrainConfig", trainable: Trainable) -> list[str]:
-    """What the trainable reads that the features don't have, as those of an earlier version.
+def stored_columns(features: str) -> list[str]:
+    """Columns of a folder of features: an earlier version's lack what has been added since.
 
     Raises:
         SetupError: there are no features beside the data card.
     """
     import pyarrow.parquet as pq
 
-    folder = config.features_path("features")
+    folder = storage.join(features, "features")
     files, place = storage.arrow_place(folder)
     names = storage.list_names(folder)
     if not names:
         raise SetupError([f"{folder} is empty: run jobs.prepare to its end"])
     with files.open_input_file(f"{place}/{names[0]}") as source:
-        there = pq.ParquetFile(source).schema_arrow.names
-    return [column for column in trainable.columns if column not in there]
+        return pq.ParquetFile(source).schema_arrow.names
 
 
 def samples_of(trainable: Trainable, features: Features, seed: int) -> list[Sample]:

@@ -38,7 +38,7 @@ from pipeline.learner import Learner, rank, world_size
 from pipeline.previews import draw
 from pipeline.repeating import repeating
 from pipeline.reserved import reserve
-from pipeline.samples import columns_of, make_samples, missing_columns, read_rows, samples_of, stacked
+from pipeline.samples import columns_of, make_samples, read_rows, samples_of, stacked, stored_columns
 from pipeline.speakers import TRAIN, VALIDATION
 from pipeline.train import (
     FIXED,
@@ -85,7 +85,8 @@ def train(config: TrainConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     card = read_card(config.features)
     trainable = config.build(card.data)
     check_networks(trainable)
-    if missing := missing_columns(config, trainable):
+    there = stored_columns(config.features)
+    if missing := [column for column in trainable.columns if column not in there]:
         raise SetupError(
             [f"features={config.features} lacks {', '.join(missing)}: prepared by an earlier version; do it anew"]
         )
